@@ -1,0 +1,62 @@
+"""Every exception that sidekiq-py raises, one sentence each."""
+
+from __future__ import annotations
+
+
+class SidekiqError(Exception):
+    """Base of all errors raised by sidekiq-py."""
+
+
+class InvalidJob(SidekiqError, ValueError):
+    """The job can't be pushed as given: the message says what was given, what is allowed, how to fix it.
+
+    Ruby raises ArgumentError in these places.
+    """
+
+
+class InvalidHandler(SidekiqError, ValueError):
+    """A handler can't be registered: wrong name, taken name, async function, impossible option."""
+
+
+class InvalidConfig(SidekiqError, ValueError):
+    """An option, a config file or an environment variable says something that can't be followed."""
+
+
+class InvalidPayload(SidekiqError, ValueError):
+    """Bytes from Redis are not a job that could ever run, in Python or in Ruby."""
+
+
+class UnknownJobClass(SidekiqError):
+    """No handler is registered for the job's class. On the wire it is Ruby's NameError."""
+
+
+class ArgumentsMisfit(SidekiqError, TypeError):
+    """The job's arguments don't fit the handler's signature: names handler, parameter and value."""
+
+
+class RedisError(SidekiqError):
+    """Redis answered with an error that is not about its state: our command or a key's type is wrong."""
+
+
+class RedisDown(SidekiqError):
+    """Redis can't serve now: unreachable, loading, read-only, busy, out of memory. Worth trying again later."""
+
+
+class RedisAuthError(SidekiqError):
+    """Redis refuses the user or the password, or the user may not run a command we need."""
+
+
+class MaybeEnqueued(RedisDown):
+    """The connection broke after the push was sent: the job may or may not be stored. `.jids` says which."""
+
+    def __init__(self, message: str, jids: list[str]) -> None:
+        super().__init__(message)
+        self.jids = jids
+
+
+class Shutdown(BaseException):
+    """Raised inside a job that still runs when the shutdown timeout is over; its job is back in its queue.
+
+    Ruby twin: Sidekiq::Shutdown, which is an Interrupt. Not an Exception, so that `except Exception` in a
+    handler lets it through.
+    """
