@@ -29,9 +29,13 @@ class InvalidPayload(SidekiqError, ValueError):
 class UnknownJobClass(SidekiqError):
     """No handler is registered for the job's class. On the wire it is Ruby's NameError."""
 
+    ruby_class = "NameError"
+
 
 class ArgumentsMisfit(SidekiqError, TypeError):
     """The job's arguments don't fit the handler's signature: names handler, parameter and value."""
+
+    ruby_class = "ArgumentError"
 
 
 class RedisError(SidekiqError):
@@ -39,7 +43,7 @@ class RedisError(SidekiqError):
 
 
 class RedisDown(SidekiqError):
-    """Redis can't serve now: unreachable, loading, read-only, busy, out of memory. Worth trying again later."""
+    """Redis can't serve now: unreachable, loading, read-only, busy, out of memory. Worth another try."""
 
 
 class RedisAuthError(SidekiqError):

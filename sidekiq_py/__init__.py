@@ -1,0 +1,1 @@
+"""A wire-compatible Sidekiq server in Python."""
