@@ -93,11 +93,11 @@ def _json_type(value: object) -> str:
 
 
 def fields(raw: bytes) -> Fields:
-    """The top level of a stored job with every value as raw text, in order, in Ruby's spelling.
+    """The top level of a stored job with every value as the text it was read as, in order.
 
     Only for bytes that `parse` accepts.
     """
-    return _decode_fields(ruby_json.tidy(raw))
+    return _decode_fields(raw)
 
 
 def put(into: Fields, key: str, value: object) -> None:

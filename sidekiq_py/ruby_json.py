@@ -125,10 +125,11 @@ def unreadable_by_ruby(text: bytes) -> str | None:
     Ruby's poller takes an entry out of its set before it parses it, so such a text must never wait there.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique_pairs, parse_int=len, parse_constant=_refuse)
+        depth = _depth(
+            json.loads(text, object_pairs_hook=_unique_pairs, parse_int=len, parse_constant=_refuse)
+        )
     except (ValueError, RecursionError) as error:
         return str(error)
-    depth = _depth(value)
     return f"nested {depth} deep, Ruby stops at {MAX_NESTING}" if depth > MAX_NESTING else None
 
 
