@@ -1,0 +1,198 @@
+"""Everything a server or a client may be told, as one typed object.
+
+Ruby twin: Sidekiq::Config. `config_sources` fills it from the command line, the environment and files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+
+from sidekiq_py.capsule import DEFAULT_CONCURRENCY, DEFAULT_QUEUE, Capsule
+from sidekiq_py.did_you_mean import did_you_mean
+from sidekiq_py.errors import InvalidConfig
+from sidekiq_py.middleware import Chain, ClientMiddleware, ServerMiddleware
+from sidekiq_py.payload import Payload
+
+if TYPE_CHECKING:
+    from sidekiq_py.redis_connection import RedisOptions
+
+DeathHandler: TypeAlias = Callable[[Payload, BaseException], object]
+ErrorHandler: TypeAlias = Callable[[BaseException, Mapping[str, Any]], object]
+Callback: TypeAlias = Callable[[], object]
+BacktraceCleaner: TypeAlias = Callable[[list[str]], list[str]]
+UnknownClass: TypeAlias = Literal["retry", "handback", "dead"]
+
+EVENTS = ("startup", "heartbeat", "beat", "quiet", "shutdown", "exit")
+DEFAULT_TIMEOUT = 25.0
+DEAD_TIMEOUT = 180 * 24 * 60 * 60
+
+CallbackT = TypeVar("CallbackT", bound=Callback)
+
+
+def _local_redis() -> RedisOptions:
+    from sidekiq_py.redis_connection import RedisOptions
+
+    return RedisOptions()
+
+
+def _every_line(backtrace: list[str]) -> list[str]:
+    return backtrace
+
+
+@dataclass(kw_only=True)
+class Config:
+    """What the server and the client are told. Filled while booting, read-only once launched.
+
+    Handlers, middleware and callbacks are added in functions under `@configure_server` and
+    `@configure_client`. `origins` says where each value came from; a name that isn't there has its default.
+    """
+
+    environment: str = "development"
+    tag: str = ""
+    labels: list[str] = field(default_factory=list)
+    concurrency: int = DEFAULT_CONCURRENCY  # of the default capsule, and of capsules that give none
+    timeout: float = DEFAULT_TIMEOUT  # seconds that running jobs get to finish at shutdown
+    verbose: bool = False
+    require: str = "."  # a .py file, a dotted module or a directory
+    capsules: dict[str, Capsule] = field(default_factory=dict)
+    redis: RedisOptions = field(default_factory=_local_redis)
+    pool_size: int | None = None  # connections for everything but fetching; None: as many as are needed
+    hostname: str = ""  # first part of the identity; "" stands for the machine's own name
+
+    max_retries: int = 25
+    dead_max_jobs: int = 10_000
+    dead_timeout_in_seconds: float = DEAD_TIMEOUT
+    average_scheduled_poll_interval: float = 5.0  # seconds between polls, over all processes
+    poll_interval_average: float | None = None  # seconds between this process's polls, whatever the others do
+    unknown: UnknownClass = "retry"  # what becomes of a job whose class has no handler
+    dialect: int | None = None  # 6, 7 or 8; None: follow the oldest Sidekiq seen
+
+    log_level: str = "info"
+    log_format: str = "pretty"
+    color: bool | None = None  # None: only on a terminal
+    log_args: bool = False
+    logged_job_attributes: list[str] = field(default_factory=lambda: ["bid", "tags"])
+    skip_default_job_logging: bool = False
+    backtrace_cleaner: BacktraceCleaner = _every_line
+
+    server_middleware: Chain[ServerMiddleware] = field(default_factory=Chain)
+    client_middleware: Chain[ClientMiddleware] = field(default_factory=Chain)
+    death_handlers: list[DeathHandler] = field(default_factory=list)
+    error_handlers: list[ErrorHandler] = field(default_factory=list)
+    lifecycle_events: dict[str, list[Callback]] = field(default_factory=lambda: {name: [] for name in EVENTS})
+
+    origins: dict[str, str] = field(default_factory=dict)  # option -> "-c", "config/sidekiq.yml:3", …
+    notices: list[str] = field(default_factory=list)  # to be logged once at boot, one sentence each
+    _configured: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+    _frozen: bool = field(default=False, init=False, repr=False, compare=False)
+
+    @property
+    def default_capsule(self) -> Capsule:
+        """The capsule of `-q` and `-c`; made when first asked for."""
+        return self.capsule(DEFAULT_QUEUE)
+
+    @property
+    def queues(self) -> list[str]:
+        """Names of all queues of all capsules, each once."""
+        return list(dict.fromkeys(name for capsule in self.capsules.values() for name in capsule.queues))
+
+    @property
+    def total_concurrency(self) -> int:
+        """How many jobs run at once, over all capsules."""
+        return sum(capsule.concurrency for capsule in self.capsules.values())
+
+    def capsule(self, name: str, *, queues: object = None, concurrency: int | None = None) -> Capsule:
+        """The capsule of this name, made when there is none yet; what is given is set on it."""
+        capsule = self.capsules.get(name)
+        if capsule is None:
+            self._check_open(f"capsule {name!r} can't be added after launch")
+            capsule = Capsule(name=name, concurrency=self.concurrency)
+            self.capsules[name] = capsule
+        if queues is not None:
+            capsule.queues = queues
+        if concurrency is not None:
+            capsule.concurrency = concurrency
+        return capsule
+
+    def on(self, event: str, callback: CallbackT | None = None) -> Callable[[CallbackT], CallbackT]:
+        """Call `callback` at an event of the server's life; without one it is a decorator.
+
+        startup: before the first fetch; quiet: no new jobs from now on; shutdown: jobs are being stopped;
+        exit: all has ended; heartbeat: the first beat, and the first after an outage; beat: every beat.
+        Ruby twin: Sidekiq::Config#on.
+        """
+        self._check_open(f"no callback for {event!r} can be added after launch")
+        if event not in self.lifecycle_events:
+            raise InvalidConfig(
+                f"there is no event {event!r}{did_you_mean(event, EVENTS)}; events are {', '.join(EVENTS)}"
+            )
+
+        def add(function: CallbackT) -> CallbackT:
+            self.lifecycle_events[event].append(function)
+            return function
+
+        if callback is not None:
+            add(callback)
+        return add
+
+    def apply_server_hooks(self) -> None:
+        """Run every function under `@configure_server` that hasn't seen this config yet, in order."""
+        self._apply(_server_hooks)
+
+    def apply_client_hooks(self) -> None:
+        """Run every function under `@configure_client` that hasn't seen this config yet, in order."""
+        self._apply(_client_hooks)
+
+    def freeze(self) -> None:
+        """Forbid any further change; the default capsule is there from now on."""
+        if not self.capsules:
+            self.capsule(DEFAULT_QUEUE)
+        for capsule in self.capsules.values():
+            capsule.freeze()
+        self._frozen = True
+
+    def _apply(self, hooks: list[Configure]) -> None:
+        for configure in hooks:
+            if configure not in self._configured:
+                self._configured.append(configure)
+                configure(self)
+
+    def _check_open(self, sentence: str) -> None:
+        if self._frozen:
+            raise AttributeError(sentence)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if getattr(self, "_frozen", False):
+            raise AttributeError(f"config.{name} can't change after launch")
+        if name not in type(self).__dataclass_fields__:
+            raise AttributeError(
+                f"config has no option {name!r}{did_you_mean(name, self.__dataclass_fields__)}"
+            )
+        super().__setattr__(name, value)
+
+
+Configure: TypeAlias = Callable[[Config], object]
+ConfigureT = TypeVar("ConfigureT", bound=Configure)
+
+_server_hooks: Final[list[Configure]] = []
+_client_hooks: Final[list[Configure]] = []
+
+
+def configure_server(function: ConfigureT) -> ConfigureT:
+    """Decorator: the function gets the server's config before launch, and never in a mere client.
+
+    Ruby twin: Sidekiq.configure_server.
+    """
+    _server_hooks.append(function)
+    return function
+
+
+def configure_client(function: ConfigureT) -> ConfigureT:
+    """Decorator: the function gets the client's config before the first push, and never in a server.
+
+    Ruby twin: Sidekiq.configure_client.
+    """
+    _client_hooks.append(function)
+    return function
