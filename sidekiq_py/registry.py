@@ -1,0 +1,155 @@
+"""Which Python function runs which Ruby job class.
+
+A class name from the wire is only ever a key in this table: nothing is imported or looked up by it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from sidekiq_py.arguments import Bind, Signature
+from sidekiq_py.errors import InvalidHandler, InvalidJob, UnknownJobClass
+from sidekiq_py.job_util import DEFAULT_OPTIONS, declared_options
+from sidekiq_py.payload import Payload
+
+RetryIn: TypeAlias = Callable[[int, BaseException, Payload], "int | float | str | None"]
+RetriesExhausted: TypeAlias = Callable[[Payload, BaseException], object]
+
+_CONSTANT: Final = re.compile(r"[A-Z]\w*(::[A-Z]\w*)*", re.ASCII)
+
+
+@dataclass(eq=False, slots=True)
+class Handler:
+    """A function and the job class it runs, with the options Ruby calls sidekiq_options.
+
+    `options` holds `retry` and `queue` first and the rest in the order they were given, which is how they
+    are written into a payload. Raises InvalidHandler when the function, the name or an option can't be.
+    """
+
+    name: str
+    function: Callable[..., object]
+    options: dict[str, Any] = field(default_factory=dict)
+    retry_in: RetryIn | None = None
+    retries_exhausted: RetriesExhausted | None = None
+    bind: Bind = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_function(self.name, self.function)
+        self.options = _declared(self.name, self.options)
+        self.bind = Signature(self.name, self.function).binder()
+
+    @property
+    def place(self) -> str:
+        """Where the function is defined, for messages: `orders.send_mail (/app/orders.py:12)`."""
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        where = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+        return ".".join(_path(self.function)) + where
+
+    def is_same_as(self, other: Handler) -> bool:
+        """Whether both were made from one definition, seen twice through a reload or a second import."""
+        mine, theirs = inspect.unwrap(self.function), inspect.unwrap(other.function)
+        return mine is theirs or bool(_definitions(mine) & _definitions(theirs))
+
+
+class Registry:
+    """Handlers by job class name."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+
+    def add(self, handler: Handler) -> None:
+        """Register the handler. Raises InvalidHandler when another function has the name."""
+        taken = self._handlers.get(handler.name)
+        if taken is not None and not handler.is_same_as(taken):
+            raise InvalidHandler(
+                f"{handler.name} has two handlers: {taken.place} and {handler.place}. Rename or remove one"
+            )
+        self._handlers[handler.name] = handler
+
+    def get(self, name: str) -> Handler | None:
+        """The handler of a job class, or None."""
+        return self._handlers.get(name)
+
+    def lookup(self, name: str) -> Handler:
+        """The handler of a job class; raises UnknownJobClass with the words Ruby has for it."""
+        handler = self._handlers.get(name)
+        if handler is None:
+            raise UnknownJobClass(f"uninitialized constant {name}")
+        return handler
+
+    def names(self) -> list[str]:
+        """All registered job class names, sorted."""
+        return sorted(self._handlers)
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Forget these handlers; unknown names are ignored. For tests and reloads."""
+        for name in names:
+            self._handlers.pop(name, None)
+
+
+registry: Final = Registry()
+"""The registry that `@job` fills and the server reads."""
+
+
+def _check_name(name: object) -> None:
+    if isinstance(name, str) and _CONSTANT.fullmatch(name):
+        return
+    raise InvalidHandler(
+        f"{name!r} can't be a job class: Ruby's scheduler and gems look the name up as a constant, and would "
+        "lose a job whose name is not one. Allowed are names like 'SendMail' and 'Billing::SendInvoice'"
+        + (f"; how about {suggestion!r}?" if (suggestion := _suggest(name)) else "")
+    )
+
+
+def _suggest(name: object) -> str | None:
+    parts = [re.split(r"[\W_]+", part) for part in re.split(r"[.:/]+", str(name)) if part]
+    guess = "::".join("".join(word[:1].upper() + word[1:] for word in words) for words in parts)
+    return guess if _CONSTANT.fullmatch(guess) else None
+
+
+def _check_function(name: str, function: object) -> None:
+    if isinstance(function, type):
+        raise InvalidHandler(f"{name}: {function.__qualname__} is a class; register a function or a method")
+    if not callable(function):
+        raise InvalidHandler(f"{name}: {function!r} can't be called; register a function")
+    for kind, predicate in _NOT_YET.items():
+        if predicate(function) or predicate(getattr(function, "__call__", None)):  # noqa: B004
+            raise InvalidHandler(
+                f"{name}: {'.'.join(_path(function))} is {kind}: calling it would run nothing. Use a plain "
+                "`def`; blocking calls are fine there, they let other jobs run"
+            )
+
+
+_NOT_YET: Final[Mapping[str, Callable[[object], bool]]] = {
+    "an `async def`": inspect.iscoroutinefunction,
+    "an asynchronous generator": inspect.isasyncgenfunction,
+    "a generator (it has a `yield`)": inspect.isgeneratorfunction,
+}
+
+
+def _declared(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {**DEFAULT_OPTIONS, **declared_options(options)}
+    except InvalidJob as error:
+        raise InvalidHandler(f"{name}: {error}") from error
+
+
+def _path(function: object) -> Sequence[str]:
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return str(getattr(named, "__module__", "?")), str(getattr(named, "__qualname__", "?"))
+
+
+def _definitions(function: object) -> set[tuple[str, str, int]]:
+    """The same function has the same module (reload) or the same file (run as a script and imported).
+
+    Lambdas and inner functions share their names, so their line counts too.
+    """
+    module, name = _path(function)
+    code = getattr(function, "__code__", None)
+    line = code.co_firstlineno if code and "<" in name else 0
+    return {(module, name, line), (code.co_filename if code else module, name, line)}
