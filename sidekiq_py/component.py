@@ -1,0 +1,126 @@
+"""What the server's background parts share: one guard round a loop, one line per outage.
+
+Ruby twin: Sidekiq::Component.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import gevent
+from gevent.event import Event
+
+from sidekiq_py.clock import Clock
+from sidekiq_py.errors import RedisDown
+from sidekiq_py.logger import logger
+
+ErrorHandler: TypeAlias = Callable[[BaseException, Mapping[str, Any]], object]
+
+SHORTEST_PAUSE: Final = 0.05  # seconds between two tries while Redis is down
+LONGEST_PAUSE: Final = 5.0
+
+
+class ErrorReporter:
+    """Tells every error handler of an unexpected error; a handler that fails itself is logged, no more.
+
+    Ruby twin: Sidekiq::Component#handle_exception.
+    """
+
+    def __init__(self, handlers: Sequence[ErrorHandler] = ()) -> None:
+        self._handlers = handlers
+
+    def __call__(self, error: BaseException, context: Mapping[str, Any]) -> None:
+        for handler in self._handlers:
+            try:
+                handler(error, context)
+            except Exception:
+                logger.exception("the error handler %r failed itself", handler)
+
+    def log(self, error: BaseException, context: Mapping[str, Any]) -> None:
+        """Log an error of our own making with its stack, then tell the handlers."""
+        logger.error("%s: %s", context.get("context", "error"), error, exc_info=error)
+        self(error, context)
+
+
+class RedisState:
+    """Whether Redis answers, for all parts of the process: one log line when it stops, one when it is back.
+
+    Any thread or greenlet may report; the worst a race does is a second line.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._down_since: float | None = None
+
+    @property
+    def is_down(self) -> bool:
+        return self._down_since is not None
+
+    def went_down(self, error: BaseException) -> None:
+        """A command failed because Redis can't serve."""
+        if self._down_since is None:
+            self._down_since = self._clock.monotonic()
+            logger.warning("Redis is down: %s. Running jobs go on; fetching resumes when it is back", error)
+
+    def is_up(self) -> None:
+        """A command succeeded."""
+        if (since := self._down_since) is not None:
+            self._down_since = None
+            logger.info("Redis is back after %.1f s", self._clock.monotonic() - since)
+
+
+class Backoff:
+    """How long to pause before the next try: doubling, with jitter, until something succeeds."""
+
+    def __init__(self) -> None:
+        self._pause = SHORTEST_PAUSE
+
+    def succeeded(self) -> None:
+        self._pause = SHORTEST_PAUSE
+
+    def next_pause(self) -> float:
+        """Seconds, 0.05 to 5."""
+        pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
+        return pause * random.uniform(0.5, 1.0)
+
+
+class Component:
+    """A background loop in a greenlet. `start` returns at once; `stop` when the loop has ended.
+
+    A subclass writes `tick`, which returns the seconds to wait before the next one.
+    """
+
+    def __init__(self, *, redis_state: RedisState, report: ErrorReporter) -> None:
+        self._redis_state = redis_state
+        self._report = report
+        self._stopping = Event()
+        self._loop: gevent.Greenlet[[], None] | None = None
+
+    def start(self) -> None:
+        self._loop = gevent.spawn(self._run)
+
+    def stop(self, timeout: float | None = None) -> None:
+        """End the loop; waits `timeout` seconds for a tick that runs."""
+        self._stopping.set()
+        if self._loop is not None:
+            self._loop.join(timeout)
+
+    def tick(self) -> float:
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            try:
+                pause = self.tick()
+                self._redis_state.is_up()
+                backoff.succeeded()
+            except RedisDown as error:
+                self._redis_state.went_down(error)
+                pause = backoff.next_pause()
+            except Exception as error:  # one bad tick must not end the loop
+                self._report.log(error, {"context": f"{type(self).__name__} failed"})
+                pause = LONGEST_PAUSE
+            self._stopping.wait(pause)

@@ -1,0 +1,114 @@
+"""Waits for a push while a capsule is idle: one BLMOVE per queue, in line with Ruby's BRPOP.
+
+BLMOVE and BRPOP share one first-come line in Redis, so that a push wakes exactly one waiter, Ruby's or ours,
+and the job goes straight into our claim list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+import gevent
+
+from sidekiq_py import keys
+from sidekiq_py.errors import RedisDown, SidekiqError
+from sidekiq_py.redis_connection import RedisConnection
+
+BLOCK: Final = 2  # seconds; far below the heartbeat's TTL, so that a frozen process is not served when dead
+MOST_WATCHED: Final = 8  # connections; further queues are polled
+REFUSED_PAUSE: Final = 0.1  # seconds before a refused BLMOVE (out of memory) reports, so that nobody spins
+
+Deliver: TypeAlias = Callable[[str, "bytes | None", "Exception | None"], None]
+
+
+class IdleWait:
+    """The queues of one capsule that are being watched. `armed` is how many slots that reserves."""
+
+    def __init__(self, *, identity: str, connect: Callable[[], RedisConnection], deliver: Deliver) -> None:
+        self._identity = identity
+        self._connect = connect
+        self._deliver = deliver
+        self._watchers: dict[str, Watcher] = {}
+
+    @property
+    def armed(self) -> int:
+        """Jobs that may arrive at any moment; each needs a free slot."""
+        return sum(watcher.is_armed for watcher in self._watchers.values())
+
+    def arm(self, queues: Sequence[str], free: int) -> bool:
+        """Watch the first queues, a free slot each. Returns whether every queue is watched."""
+        most = min(MOST_WATCHED, free + self.armed)
+        for name in queues[:most]:
+            watcher = self._watchers.get(name)
+            if watcher is None:
+                watcher = Watcher(name, keys.claim(self._identity, name), self._connect(), self._deliver)
+                self._watchers[name] = watcher
+            if self.armed < most:
+                watcher.arm()
+        return all((watcher := self._watchers.get(name)) and watcher.is_armed for name in queues)
+
+    def disarm(self, connection: RedisConnection) -> None:
+        """Stop watching. When this returns no job can arrive any more. Takes 2 s where CLIENT UNBLOCK is denied."""
+        armed = [watcher for watcher in self._watchers.values() if watcher.is_armed]
+        for watcher in armed:
+            watcher.unblock(connection)
+        gevent.joinall([watcher.greenlet for watcher in armed if watcher.greenlet], timeout=BLOCK + 3)
+
+    def disconnect(self) -> None:
+        for watcher in self._watchers.values():
+            watcher.disconnect()
+
+
+class Watcher:
+    """One queue, one connection, one blocking move at a time."""
+
+    def __init__(self, name: str, claim: str, connection: RedisConnection, deliver: Deliver) -> None:
+        self._name = name
+        self._claim = claim
+        self._connection = connection
+        self._deliver = deliver
+        self._client_id: int | None = None
+        self.is_armed = False
+        self.greenlet: gevent.Greenlet[[], None] | None = None
+
+    def arm(self) -> None:
+        if not self.is_armed:
+            self.is_armed = True
+            self.greenlet = gevent.spawn(self._wait)
+
+    def unblock(self, connection: RedisConnection) -> None:
+        """End the wait from another connection; harmless when it has ended, patient when denied."""
+        if self._client_id is None:
+            return
+        try:
+            connection.call("CLIENT", "UNBLOCK", self._client_id)
+        except RedisDown:
+            raise
+        except SidekiqError:
+            return
+
+    def disconnect(self) -> None:
+        self._connection.disconnect()
+
+    def _wait(self) -> None:
+        raw, error = None, None
+        try:
+            self._learn_client_id()
+            raw = self._connection.call("BLMOVE", keys.queue(self._name), self._claim, "RIGHT", "LEFT", BLOCK)
+        except SidekiqError as refused:
+            self._client_id = None
+            error = refused
+            gevent.sleep(REFUSED_PAUSE)
+        self.is_armed = False
+        self._deliver(self._name, raw, error)
+
+    def _learn_client_id(self) -> None:
+        if self._client_id is not None:
+            return
+        try:
+            self._client_id = int(self._connection.call("CLIENT", "ID"))
+        except RedisDown:
+            raise
+        except SidekiqError:  # denied to this user: quiet takes up to BLOCK seconds then
+            self._client_id = None

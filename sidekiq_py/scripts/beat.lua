@@ -1,0 +1,36 @@
+-- One heartbeat: running jobs, process hash, counters, one signal.
+-- KEYS: identity, processes, identity-signals, stat:processed, stat:processed:<day>, stat:failed,
+--       stat:failed:<day>, then the work hashes (one, or two when 6.4 listens).
+-- ARGV: identity, ttl, day ttl, flush number, processed, failed, count of hash words, hash words…, work words…
+-- Returns {1 when the identity was known before, next signal or false}.
+--
+-- UNLINK comes first: a script whose first write frees memory may go on writing at maxmemory.
+for i = 8, #KEYS do
+  redis.call('UNLINK', KEYS[i])
+end
+local known = redis.call('EXISTS', KEYS[1])
+local ttl, words = ARGV[2], tonumber(ARGV[7])
+
+-- A beat whose reply was lost is sent again with the same flush number, and must not count twice.
+if redis.call('HGET', KEYS[1], 'flush') ~= ARGV[4] then
+  for i, amount in ipairs({ARGV[5], ARGV[6]}) do
+    if amount ~= '0' then
+      redis.call('INCRBY', KEYS[2 + 2 * i], amount)
+      redis.call('INCRBY', KEYS[3 + 2 * i], amount)
+      redis.call('EXPIRE', KEYS[3 + 2 * i], ARGV[3])
+    end
+  end
+end
+
+redis.call('SADD', KEYS[2], ARGV[1])
+redis.call('HSET', KEYS[1], 'flush', ARGV[4], unpack(ARGV, 8, 7 + words))
+redis.call('EXPIRE', KEYS[1], ttl)
+if #ARGV > 7 + words then
+  for i = 8, #KEYS do
+    for at = 8 + words, #ARGV, 2 do
+      redis.call('HSET', KEYS[i], ARGV[at], ARGV[at + 1])
+    end
+    redis.call('EXPIRE', KEYS[i], ttl)
+  end
+end
+return {known, redis.call('RPOP', KEYS[3])}

@@ -1,0 +1,49 @@
+-- Takes up to `want` jobs off the queues into this process's claim lists, in the order given.
+-- KEYS: identity, paused, n queue lists, n claim lists
+-- ARGV: n, want, live processes, n queue names, n quotas
+-- Returns "FENCED" when the identity's heartbeat is gone (its claims may be someone else's by now), else one
+-- slot a queue: a list of payloads, false when paused, an error text when its key is no list.
+--
+-- RPOP comes before LPUSH: a script whose first write frees memory may go on writing at maxmemory, so the
+-- queues drain even when Redis is full.
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return 'FENCED'
+end
+local n, left, processes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local most_bytes = 1048576
+local taken, room = {}, {}
+
+for i = 1, n do
+  taken[i], room[i] = {}, 0
+  if redis.call('SISMEMBER', KEYS[2], ARGV[3 + i]) == 1 then
+    taken[i] = false
+  else
+    local length = redis.pcall('LLEN', KEYS[2 + i])
+    if type(length) == 'table' then
+      taken[i] = length.err
+    else
+      -- An even share of what waits: one process must not swallow a small burst that others could run.
+      room[i] = math.max(1, math.ceil(length / processes))
+    end
+  end
+end
+
+local bytes = 0
+local function take(i, most)
+  local count = math.min(most, room[i], left)
+  while count > 0 and bytes < most_bytes do
+    local payload = redis.call('RPOP', KEYS[2 + i])
+    if not payload then
+      room[i] = 0
+      return
+    end
+    redis.call('LPUSH', KEYS[2 + n + i], payload)
+    taken[i][#taken[i] + 1] = payload
+    bytes = bytes + #payload
+    count, room[i], left = count - 1, room[i] - 1, left - 1
+  end
+end
+
+for i = 1, n do take(i, tonumber(ARGV[3 + n + i])) end
+for i = 1, n do take(i, left) end
+return taken

@@ -1,0 +1,43 @@
+"""What this process runs now and what it has counted: written by the hub's thread, read by the heartbeat's.
+
+No lock is needed: the hub's thread alone writes, and each read copies one dict or one integer, which the
+interpreter does without letting another thread in between. Ruby twin: Sidekiq::Processor::WORK_STATE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sidekiq_py.fetch import UnitOfWork
+from sidekiq_py.payload import Payload
+
+
+@dataclass(slots=True)
+class Running:
+    """One job that is being run."""
+
+    work: UnitOfWork
+    job: Payload
+    run_at: float  # epoch seconds
+
+
+@dataclass(slots=True)
+class WorkState:
+    """The running jobs by thread id, and how many jobs were processed and failed since the start."""
+
+    running: dict[str, Running] = field(default_factory=dict)
+    processed: int = 0  # failures and interruptions too, as Sidekiq counts
+    failed: int = 0
+    requeued: int = 0
+
+    def begin(self, tid: str, running: Running) -> None:
+        self.running[tid] = running
+
+    def end(self, tid: str, *, failed: bool) -> None:
+        del self.running[tid]
+        self.processed += 1
+        self.failed += failed
+
+    def snapshot(self) -> list[tuple[str, Running]]:
+        """The running jobs at this moment, safe to keep."""
+        return list(self.running.items())
