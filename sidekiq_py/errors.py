@@ -43,7 +43,14 @@ class RedisError(SidekiqError):
 
 
 class RedisDown(SidekiqError):
-    """Redis can't serve now: unreachable, loading, read-only, busy, out of memory. Worth another try."""
+    """Redis can't serve now: unreachable, loading, read-only, busy, out of memory. Worth another try.
+
+    `.sent` is True when the connection broke after the command went out: it may or may not have been run.
+    """
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class RedisAuthError(SidekiqError):
@@ -54,7 +61,7 @@ class MaybeEnqueued(RedisDown):
     """The connection broke after the push was sent: the job may or may not be stored. `.jids` says which."""
 
     def __init__(self, message: str, jids: list[str]) -> None:
-        super().__init__(message)
+        super().__init__(message, sent=True)
         self.jids = jids
 
 

@@ -1,0 +1,31 @@
+"""What a part may ask of Redis: four verbs, whether it holds one connection or a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+from sidekiq_py.scripts import Script
+
+Arg: TypeAlias = str | bytes | int | float
+Reply: TypeAlias = Any  # bytes, int, None, or a list of these; errors are raised
+Command: TypeAlias = Sequence[Arg]
+
+
+class Redis(Protocol):
+    """Satisfied by RedisConnection and RedisPool. Nothing is ever sent twice, except a script unknown so far.
+
+    All verbs raise RedisDown, RedisAuthError or RedisError.
+    """
+
+    def call(self, *command: Arg) -> Reply:
+        """One command, one reply."""
+
+    def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
+        """Many commands in one round trip, not atomic; an error reply stands in its slot as an exception."""
+
+    def transaction(self, commands: Sequence[Command]) -> list[Reply]:
+        """MULTI … EXEC in one round trip. Raises the first error; one that EXEC found undoes nothing."""
+
+    def run_script(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> Reply:
+        """EVALSHA; EVAL when the server doesn't know the script."""

@@ -1,0 +1,57 @@
+"""One private Redis for the session, empty before each test that asks for it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis as redis_py
+
+from sidekiq_py.redis_connection import RedisOptions, RedisPool
+from tests.servers import Server, start_server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Server]:
+    """The default server. Tests that stop, kill or configure a server start one of their own."""
+    directory = Path(tempfile.mkdtemp(prefix="sidekiq-py-tests-"))
+    server = start_server("default", directory)
+    yield server
+    server.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def redis_client(redis_server: Server) -> Iterator[redis_py.Redis]:
+    """A plain redis-py client for arranging and asserting; replies are bytes. Empties the server first."""
+    client = redis_py.Redis(unix_socket_path=str(redis_server.socket_path), decode_responses=False)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def raw(redis_client: redis_py.Redis) -> redis_py.Redis:
+    return redis_client
+
+
+@pytest.fixture
+def redis_url(redis_server: Server, redis_client: redis_py.Redis) -> str:
+    """The URL of an empty server."""
+    return redis_server.url
+
+
+@pytest.fixture
+def redis_options(redis_url: str) -> RedisOptions:
+    return RedisOptions.from_url(redis_url)
+
+
+@pytest.fixture
+def redis(redis_options: RedisOptions) -> Iterator[RedisPool]:
+    """Our own pool on an empty server: what the parts under test are given."""
+    pool = RedisPool(redis_options)
+    yield pool
+    pool.close()
