@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import hiredis
 import redis.exceptions as redis_py
 
-from sidekiq_py.errors import RedisDown, RedisError
+from sidekiq_py.errors import RedisDown, RedisError, SidekiqError
 from sidekiq_py.redis_connection.link import Link, open_link
 from sidekiq_py.redis_connection.replies import explain, is_unknown_script
+from sidekiq_py.scripts import ScriptCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sidekiq_py.scripts import Script
 
 PACK: Final[Callable[[tuple[Any, ...]], bytes]] = hiredis.pack_command  # its own types forget bytes
-LOOK_AGAIN_AFTER: Final = 1.0  # seconds of rest after which the server may have hung up
+LOOK_AGAIN_AFTER: Final = 0.1  # seconds of rest after which the server may have hung up
 
 
 class RedisConnection:
@@ -44,34 +45,34 @@ class RedisConnection:
 
     def call(self, *command: Arg) -> Reply:
         """One command, one reply."""
-        return self._result(self._exchange(pack(command), 1)[0])
+        [reply] = self._exchange(pack(command), 1)
+        return self._result(reply)
 
     def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
         """Many commands in one round trip, not atomic; an error reply stands in its slot as an exception."""
         if not commands:
             return []
-        replies = self._exchange(b"".join([pack(command) for command in commands]), len(commands))
+        replies = self._exchange(pack_all(commands), len(commands))
+        for slot, command in enumerate(commands):
+            if is_unknown_script(replies[slot]) and isinstance(command, ScriptCall):
+                replies[slot] = self._repeat_in_full(command)
         return [self._mapped(reply) if isinstance(reply, Exception) else reply for reply in replies]
 
     def transaction(self, commands: Sequence[Command]) -> list[Reply]:
         """MULTI … EXEC in one round trip. Raises the first error; one that EXEC found undoes nothing."""
         if not commands:
             return []
-        *queued, results = self._exchange(
-            b"".join([pack(command) for command in (("MULTI",), *commands, ("EXEC",))]), len(commands) + 2
-        )
+        wrapped = [("MULTI",), *commands, ("EXEC",)]
+        *queued, results = self._exchange(pack_all(wrapped), len(wrapped))
         for reply in (*queued, results):
             self._result(reply)
-        for reply in results:
-            self._result(reply)
-        return list(results)
+        return [self._result(reply) for reply in results]
 
     def run_script(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> Reply:
         """EVALSHA; EVAL when the server doesn't know the script (which then has run nothing)."""
-        reply = self._exchange(pack(script.command(keys, args)), 1)[0]
-        if is_unknown_script(reply):
-            reply = self._exchange(pack(script.full_command(keys, args)), 1)[0]
-        return self._result(reply)
+        command = script.command(keys, args)
+        [reply] = self._exchange(pack(command), 1)
+        return self._result(self._repeat_in_full(command) if is_unknown_script(reply) else reply)
 
     def disconnect(self) -> None:
         """Close the socket. The next call opens another."""
@@ -92,6 +93,14 @@ class RedisConnection:
         except BaseException:
             self.disconnect()
             raise
+
+    def _repeat_in_full(self, command: ScriptCall) -> Reply:
+        """The only repeat there is: the server ran nothing. An error must not hide the other replies."""
+        try:
+            [reply] = self._exchange(pack(command.in_full()), 1)
+        except SidekiqError as error:
+            return error
+        return reply
 
     def _ready(self) -> Link:
         """The open link, or a new one. Whatever fails in here fails before the command is sent."""
@@ -146,6 +155,11 @@ def pack(command: Command) -> bytes:
         return PACK(tuple(command))
     except (TypeError, UnicodeError) as error:
         raise RedisError(f"can't send {command[0]!r} to Redis: {error}") from None
+
+
+def pack_all(commands: Sequence[Command]) -> bytes:
+    """One string for one send: a packet per command would cost more than the copy."""
+    return b"".join([pack(command) for command in commands])
 
 
 def _read(link: Link) -> Reply:

@@ -125,7 +125,8 @@ def _ask_sentinels(address: Address, timeouts: dict[str, Any]) -> tuple[str, int
         if reply:
             return reply[0].decode(), int(reply[1])
         problems.append(f"{host}:{port} knows no such master")
-    raise RedisDown(f"no sentinel names the master {address.master_name!r}: {'; '.join(problems)}")
+    reasons = address.hide_secrets("; ".join(problems))
+    raise RedisDown(f"no sentinel names the master {address.master_name!r}: {reasons}")
 
 
 def _ask_sentinel(address: Address, host: str, port: int, options: dict[str, Any]) -> Any:

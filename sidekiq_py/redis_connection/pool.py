@@ -52,18 +52,22 @@ class RedisPool:
             shelf.permits.release()
 
     def call(self, *command: Arg) -> Reply:
+        """One command, one reply."""
         with self.connection() as connection:
             return connection.call(*command)
 
     def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
+        """Many commands in one round trip; an error reply stands in its slot as an exception."""
         with self.connection() as connection:
             return connection.pipeline(commands)
 
     def transaction(self, commands: Sequence[Command]) -> list[Reply]:
+        """MULTI … EXEC in one round trip. Raises the first error."""
         with self.connection() as connection:
             return connection.transaction(commands)
 
     def run_script(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> Reply:
+        """EVALSHA; EVAL when the server doesn't know the script."""
         with self.connection() as connection:
             return connection.run_script(script, keys, args)
 

@@ -47,9 +47,9 @@ def is_unknown_script(reply: object) -> bool:
 
 def explain(error: Exception, address: Address, *, sent: bool) -> RedisError | RedisDown | RedisAuthError:
     """Our exception for one of redis-py's, without passwords. `sent` counts only when the link is broken."""
+    if isinstance(error, (RedisError, RedisDown, RedisAuthError)):
+        return error
     text = address.hide_secrets(str(error))
-    if isinstance(error, RedisDown):
-        return RedisDown(text, sent=error.sent)
     if _is_broken_link(error):
         return RedisDown(f"{'lost' if sent else 'cannot reach'} Redis at {address}: {text}", sent=sent)
     return _classified(*_prefix_and_text(error, text))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
-from sidekiq_py.scripts import Script
+from sidekiq_py.scripts import Arg, Script
 
-Arg: TypeAlias = str | bytes | int | float
+__all__ = ["Arg", "Command", "Redis", "Reply"]
+
 Reply: TypeAlias = Any  # bytes, int, None, or a list of these; errors are raised
 Command: TypeAlias = Sequence[Arg]
 
@@ -22,7 +23,10 @@ class Redis(Protocol):
         """One command, one reply."""
 
     def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
-        """Many commands in one round trip, not atomic; an error reply stands in its slot as an exception."""
+        """Many commands in one round trip, not atomic; an error reply stands in its slot as an exception.
+
+        A `script.command(…)` that the server doesn't know is run after the others, in a second round trip.
+        """
 
     def transaction(self, commands: Sequence[Command]) -> list[Reply]:
         """MULTI … EXEC in one round trip. Raises the first error; one that EXEC found undoes nothing."""

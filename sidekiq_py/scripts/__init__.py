@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+Arg: TypeAlias = str | bytes | int | float
 
-    Arg = str | bytes | int | float
+
+class ScriptCall(tuple[Arg, ...]):
+    """A command that names its script by digest, and can be put in full for a server that doesn't know it."""
+
+    text: str
+
+    def in_full(self) -> tuple[Arg, ...]:
+        """The same call as EVAL. The server remembers the script from then on."""
+        return ("EVAL", self.text, *self[2:])
 
 
 @dataclass(frozen=True)
 class Script:
-    """One Lua script and the name Redis knows it by: the SHA-1 of its text."""
+    """One Lua script, and the name Redis knows it by: the SHA-1 of its text."""
 
     name: str
     text: str = field(repr=False)
@@ -27,13 +35,11 @@ class Script:
         sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         object.__setattr__(self, "sha", sha)
 
-    def command(self, keys: Sequence[str], args: Sequence[Arg] = ()) -> tuple[Arg, ...]:
-        """The EVALSHA command, for a slot of a pipeline. A NOSCRIPT answer is the caller's to repeat."""
-        return ("EVALSHA", self.sha, len(keys), *keys, *args)
-
-    def full_command(self, keys: Sequence[str], args: Sequence[Arg] = ()) -> tuple[Arg, ...]:
-        """The EVAL command: carries the text, and Redis remembers it from then on."""
-        return ("EVAL", self.text, len(keys), *keys, *args)
+    def command(self, keys: Sequence[str], args: Sequence[Arg] = ()) -> ScriptCall:
+        """This script on these keys and arguments, for a slot of a pipeline."""
+        call = ScriptCall(("EVALSHA", self.sha, len(keys), *keys, *args))
+        call.text = self.text
+        return call
 
 
 @functools.cache
