@@ -5,18 +5,18 @@ Ruby twin: Sidekiq::Config. `config_sources` fills it from the command line, the
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from sidekiq_py.capsule import DEFAULT_CONCURRENCY, DEFAULT_QUEUE, Capsule
 from sidekiq_py.did_you_mean import did_you_mean
 from sidekiq_py.errors import InvalidConfig
+from sidekiq_py.logger import LogFormat
 from sidekiq_py.middleware import Chain, ClientMiddleware, ServerMiddleware
 from sidekiq_py.payload import Payload
-
-if TYPE_CHECKING:
-    from sidekiq_py.redis_connection import RedisOptions
+from sidekiq_py.redis_connection import RedisOptions
 
 DeathHandler: TypeAlias = Callable[[Payload, BaseException], object]
 ErrorHandler: TypeAlias = Callable[[BaseException, Mapping[str, Any]], object]
@@ -29,12 +29,6 @@ DEFAULT_TIMEOUT = 25.0
 DEAD_TIMEOUT = 180 * 24 * 60 * 60
 
 CallbackT = TypeVar("CallbackT", bound=Callback)
-
-
-def _local_redis() -> RedisOptions:
-    from sidekiq_py.redis_connection import RedisOptions
-
-    return RedisOptions()
 
 
 def _every_line(backtrace: list[str]) -> list[str]:
@@ -57,9 +51,9 @@ class Config:
     verbose: bool = False
     require: str = "."  # a .py file, a dotted module or a directory
     capsules: dict[str, Capsule] = field(default_factory=dict)
-    redis: RedisOptions = field(default_factory=_local_redis)
+    redis: RedisOptions = field(default_factory=RedisOptions)
     pool_size: int | None = None  # connections for everything but fetching; None: as many as are needed
-    hostname: str = ""  # first part of the identity; "" stands for the machine's own name
+    hostname: str = field(default_factory=socket.gethostname)  # first part of the identity
 
     max_retries: int = 25
     dead_max_jobs: int = 10_000
@@ -70,8 +64,7 @@ class Config:
     dialect: int | None = None  # 6, 7 or 8; None: follow the oldest Sidekiq seen
 
     log_level: str = "info"
-    log_format: str = "pretty"
-    color: bool | None = None  # None: only on a terminal
+    log_format: LogFormat = "pretty"
     log_args: bool = False
     logged_job_attributes: list[str] = field(default_factory=lambda: ["bid", "tags"])
     skip_default_job_logging: bool = False
@@ -95,6 +88,15 @@ class Config:
 
     @property
     def queues(self) -> list[str]:
+        """Names of the default capsule's queues; set in any form that `Capsule` takes."""
+        return self.default_capsule.queues
+
+    @queues.setter
+    def queues(self, specs: object) -> None:
+        self.default_capsule.queues = specs
+
+    @property
+    def all_queues(self) -> list[str]:
         """Names of all queues of all capsules, each once."""
         return list(dict.fromkeys(name for capsule in self.capsules.values() for name in capsule.queues))
 
@@ -146,7 +148,9 @@ class Config:
         self._apply(_client_hooks)
 
     def freeze(self) -> None:
-        """Forbid any further change; the default capsule is there from now on."""
+        """Forbid any further change; there is a capsule from now on. Twice is once."""
+        if self._frozen:
+            return
         if not self.capsules:
             self.capsule(DEFAULT_QUEUE)
         for capsule in self.capsules.values():
