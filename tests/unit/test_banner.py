@@ -1,0 +1,81 @@
+"""What the server says of itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidekiq_py.banner import ServerInfo, boot_lines, farewell, process_title
+from sidekiq_py.config import Config
+from sidekiq_py.redis_connection import RedisOptions
+from sidekiq_py.version import VERSION
+
+SERVER = ServerInfo(version="7.0.15", policy="noeviction", rtt=0.00021)
+
+
+@pytest.fixture
+def config():
+    config = Config(environment="production", tag="shop")
+    config.redis = RedisOptions.from_url("redis://:canary@cache:6379/1")
+    config.capsule("default", queues=["critical", "default"], concurrency=5)
+    config.capsule("slow", queues=["reports,3", "low"], concurrency=1)
+    return config
+
+
+def boot(config, **options):
+    return "\n".join(boot_lines(config, SERVER, ["HardJob", "AlbumJob"], identity="worker-1:1:ab", **options))
+
+
+def test_the_boot_summary_answers_what_is_asked_first(config):
+    text = boot(config, binds={"metrics": "http://0.0.0.0:9394/metrics"})
+
+    assert f"sidekiq-py {VERSION}, Python 3." in text
+    assert "environment production, tag shop, identity worker-1:1:ab" in text
+    assert "redis 7.0.15 at redis://" in text
+    assert "round trip 0.21 ms, maxmemory-policy noeviction" in text
+    assert "capsule default: 5 at once, strict order, queues critical, default" in text
+    assert "capsule slow: 1 at once, weighted order, queues reports 3, low 1" in text
+    assert "2 handlers\n  metrics at http://0.0.0.0:9394/metrics" in text
+
+
+def test_the_boot_summary_hides_the_password(config):
+    assert "canary" not in boot(config)
+
+
+def test_handlers_are_named_when_verbose(config):
+    config.verbose = True
+
+    assert "2 handlers: AlbumJob, HardJob" in boot(config)
+
+
+def test_the_last_line_sums_the_process_up():
+    line = farewell(done=1234, failed=5, requeued=2, uptime=3600.04, stopping=1.26)
+
+    assert line == "Bye! 1234 done, 5 failed, 2 pushed back; up 3600.0 s, stopped in 1.3 s"
+
+
+@pytest.mark.parametrize(
+    ("tag", "stopping", "title"),
+    [
+        ("shop", False, f"sidekiq {VERSION} shop [2 of 5 busy]"),
+        ("shop", True, f"sidekiq {VERSION} shop [2 of 5 busy] stopping"),
+        ("", False, f"sidekiq {VERSION}  [2 of 5 busy]"),
+    ],
+)
+def test_the_process_title_is_sidekiqs(tag, stopping, title):
+    assert process_title(tag, busy=2, concurrency=5, stopping=stopping) == title
+
+
+def test_the_servers_facts_are_read_from_info():
+    reply = b"# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0\r\n"
+    reply += b"# Memory\r\nmaxmemory_policy:allkeys-lru\r\n"
+
+    info = ServerInfo.from_info(reply, rtt=0.001)
+
+    assert (info.name, info.version, info.policy) == ("valkey", "8.1.0", "allkeys-lru")
+    assert "Set it to noeviction" in str(info.warning)
+
+
+def test_a_server_that_tells_little_is_no_reason_to_warn():
+    info = ServerInfo.from_info(b"", rtt=0.001)
+
+    assert (info.version, info.policy, info.warning) == ("unknown", "unknown", None)
