@@ -1,1 +1,73 @@
-"""A wire-compatible Sidekiq server in Python."""
+"""A Sidekiq server and client in Python, on one Redis with Ruby's.
+
+    from sidekiq_py import job
+
+    @job("HardJob", queue="default", retry=5)
+    def hard_job(name: str, count: int = 1) -> None: ...
+
+    hard_job.perform_async("bob", 5)
+
+Importing this is cheap and changes nothing: no gevent, no redis-py, no patching.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sidekiq_py.client import Client
+from sidekiq_py.errors import (
+    ArgumentsMisfit,
+    InvalidConfig,
+    InvalidHandler,
+    InvalidJob,
+    InvalidPayload,
+    MaybeEnqueued,
+    RedisAuthError,
+    RedisDown,
+    RedisError,
+    Shutdown,
+    SidekiqError,
+    UnknownJobClass,
+)
+from sidekiq_py.job import Job, RunningJob, current_job, job
+from sidekiq_py.payload import Payload
+from sidekiq_py.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from sidekiq_py.config import Config, configure_client, configure_server
+
+__all__ = [
+    "ArgumentsMisfit",
+    "Client",
+    "Config",
+    "InvalidConfig",
+    "InvalidHandler",
+    "InvalidJob",
+    "InvalidPayload",
+    "Job",
+    "MaybeEnqueued",
+    "Payload",
+    "RedisAuthError",
+    "RedisDown",
+    "RedisError",
+    "RunningJob",
+    "Shutdown",
+    "SidekiqError",
+    "UnknownJobClass",
+    "__version__",
+    "configure_client",
+    "configure_server",
+    "current_job",
+    "job",
+]
+
+# The configuration knows redis-py, which takes longer to import than all the rest: only who configures pays.
+# `job` must not come this way: loading the module of that name would put itself in the function's place.
+_LATE = ("Config", "configure_client", "configure_server")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("sidekiq_py.config"), name)

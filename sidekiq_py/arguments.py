@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from reprlib import Repr
-from typing import Any, Final
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
@@ -20,7 +21,7 @@ from sidekiq_py.payload import UnreadableArguments
 Bind = Callable[[list[Any]], Sequence[Any]]
 
 _AS_IT_COMES: Final = (inspect.Parameter.empty, Any, object)
-_JSON_TYPES: Final = frozenset({str, int, float, bool})
+_PLAIN_TYPES: Final = (Any, str, int, float, bool, None, NoneType, list, dict, Union, UnionType)
 _MISFIT = re.compile(r"(?P<what>.*?)(?: - at `\$(?:\[(?P<index>\d+)\])?(?P<rest>.*)`)?", re.DOTALL)
 _short = Repr()
 _short.maxstring = _short.maxother = 80
@@ -34,7 +35,7 @@ class Signature:
 
     def __init__(self, name: str, function: Callable[..., object]) -> None:
         self._name = name
-        signature = _signature(name, function)
+        self._signature = signature = _signature(name, function)
         self._text = str(signature.replace(return_annotation=inspect.Signature.empty))
         positional, self._rest = _positional(name, signature)
         self._least = sum(parameter.default is parameter.empty for parameter in positional)
@@ -42,6 +43,8 @@ class Signature:
         self._names = [parameter.name for parameter in positional]
         self._types = [_wanted(parameter) for parameter in positional]
         self._rest_type = _wanted(self._rest) if self._rest else Any
+        self._rich = [index for index, wanted in enumerate(self._types) if not _is_plain(wanted)]
+        self._rich_rest = not _is_plain(self._rest_type)
         self._check_types(positional)
 
     def _check_types(self, positional: Sequence[inspect.Parameter]) -> None:
@@ -83,6 +86,34 @@ class Signature:
 
         return bind
 
+    def to_json(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """A Python call as the list of JSON arguments that `bind` turns back into it.
+
+        Keyword arguments get their places; values of parameters annotated with a rich type (datetime,
+        Decimal, dataclass…) become what that type is made from. Raises ArgumentsMisfit when the handler
+        can't be called so; whether the rest is JSON is checked at the push.
+        """
+        values = self._placed(args, kwargs) if kwargs else list(args)
+        self._bind_as_it_comes(values)
+        for index in self._rich:
+            if index < len(values):
+                values[index] = _builtins(values[index])
+        if self._rich_rest:
+            values[self._most :] = map(_builtins, values[self._most :])
+        return values
+
+    def _placed(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentsMisfit(f"{self._name} takes {self._text}: {error}") from error
+        if bound.kwargs:
+            name = next(iter(bound.kwargs))
+            raise ArgumentsMisfit(f"{self._name} takes {self._text}: {name} can't travel, it is keyword-only")
+        last = max((self._names.index(name) for name in kwargs), default=-1)
+        bound.apply_defaults()
+        return list(bound.args)[: max(last + 1, len(args))]
+
     def _arity_misfit(self, args: list[Any]) -> ArgumentsMisfit:
         if isinstance(args, UnreadableArguments):
             return ArgumentsMisfit(f"{self._name} got arguments that Python can't read: {args.reason}")
@@ -108,6 +139,30 @@ class Signature:
                 misfit = f"{name} can't be {_short.repr(value)}, {_explain(error)}"
                 return ArgumentsMisfit(f"{self._name} takes {self._text}: {misfit}")
         raise AssertionError("every argument fits on its own")
+
+
+def _is_plain(annotation: Any) -> bool:
+    """Whether every value of the type is JSON as it stands."""
+    origin = get_origin(annotation) or annotation
+    if origin is Literal:
+        return True
+    return origin in _PLAIN_TYPES and all(map(_is_plain, get_args(annotation)))
+
+
+def _builtins(value: object) -> object:
+    """A rich value as JSON has it: text for times and decimals, objects for dataclasses and so on."""
+    try:
+        return _lists(msgspec.to_builtins(value, str_keys=True))
+    except TypeError:  # not a type that could come back from JSON: the check at push says so, with its place
+        return value
+
+
+def _lists(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_lists(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return value
 
 
 def _array_of(types: Sequence[Any]) -> type[msgspec.Struct]:
@@ -164,6 +219,6 @@ def _positional(
 
 def _unmakeable(name: str, parameter: inspect.Parameter, reason: str) -> str:
     return (
-        f"{name}: {parameter} can't be made from JSON: {reason}. Use str, int, float, bool, list, "
-        "dict, datetime, date, Decimal, an Enum, a dataclass, a TypedDict or a msgspec.Struct, or drop the annotation"
+        f"{name}: {parameter} can't be made from JSON: {reason}. Use str, int, float, bool, list, dict, "
+        "datetime, date, Decimal, an Enum, a dataclass or a msgspec.Struct, or drop the annotation"
     )

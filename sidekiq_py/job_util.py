@@ -5,15 +5,16 @@ Ruby twin: Sidekiq::JobUtil. Every refusal says what was given, what is allowed 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final
 
 from sidekiq_py.errors import InvalidJob
-from sidekiq_py.payload import Payload
+from sidekiq_py.payload import Payload, new_jid
 
 DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {"retry": True, "queue": "default"}
 RETRY_FOR_LIMIT: Final = 1_000_000_000  # seconds, 31 years; larger ones are a moment mistaken for a duration
+_PER_PUSH: Final = frozenset({"class", "args", "jid", "at", "wait", "wait_until"})
 MAX_DEPTH: Final = 95  # levels inside one argument; Ruby's JSON stops at 100 for the whole payload
 
 _SCALARS: Final = frozenset({str, int, bool, type(None)})  # any value of these is JSON as it stands
@@ -40,10 +41,25 @@ def validate(item: object) -> Mapping[str, Any]:
             raise InvalidJob(f"a job needs 'class' and 'args', {key!r} is missing in {_short(dict(item))}")
     if not isinstance(item["class"], str) or not item["class"]:
         raise InvalidJob(f"'class' is the job class name, as in 'HardJob', got {_described(item['class'])}")
-    if "at" in item:
-        check_time(item["at"])
+    if not isinstance(item["args"], list | tuple):
+        raise InvalidJob(f"'args' is the list of arguments, as in ['bob', 5], got {_described(item['args'])}")
+    if item.get("jid") is not None and not (isinstance(item["jid"], str) and item["jid"]):
+        raise InvalidJob(f"'jid' is a string, got {_described(item['jid'])}; leave it out to get a new one")
     check_options(item)
     return item
+
+
+def normalize(item: Mapping[str, Any], created_at: float) -> Payload:
+    """A payload with everything a server needs, keys in Ruby's order; the item is left as it was."""
+    job: Payload = {**DEFAULT_OPTIONS, **item}
+    job["args"] = list(job["args"])
+    if job.get("retry_for") is not None:
+        job["retry_for"] = normalize_retry_for(job["retry_for"])
+    if job.get("jid") is None:
+        job["jid"] = new_jid()
+    if job.get("created_at") is None:
+        job["created_at"] = created_at
+    return job
 
 
 def check_time(at: object) -> None:
@@ -60,8 +76,10 @@ def declared_options(given: Mapping[str, Any]) -> dict[str, Any]:
     Tuples become lists and a timedelta in `retry_for` seconds. Raises InvalidJob.
     """
     options = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
-    for key in options.keys() & {"class", "args", "jid", "at"}:
-        raise InvalidJob(f"{key!r} belongs to one push, it is no option of a job")
+    for key in options.keys() & _PER_PUSH:
+        raise InvalidJob(
+            f"{key!r} belongs to one push, it is no option of a job; see perform_in and Client.push"
+        )
     retry = options.get("retry")
     if retry is not None and not isinstance(retry, bool | int):
         raise InvalidJob(f"'retry' is True, False or a number of retries, got {_described(retry)}")
@@ -74,6 +92,8 @@ def declared_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Raises InvalidJob for an option that Ruby would refuse or that its Web UI would break on."""
+    if "at" in options:
+        check_time(options["at"])
     if "queue" in options:
         _check_queue(options["queue"], "queue")
     if options.get("retry_queue") is not None:
@@ -118,7 +138,13 @@ def verify_json(job: Payload) -> None:
             _verify(value, key, 1)
 
 
-def are_scalars(values: Sequence[object]) -> bool:
+def verify_args(args: Sequence[object], path: str) -> None:
+    """The same for one job's arguments; `path` is what the message calls them."""
+    for index, value in enumerate(args):
+        _verify(value, f"{path}[{index}]", 1)
+
+
+def are_scalars(values: Iterable[object]) -> bool:
     """Whether all are strings, integers, booleans or None: the quick way through most arguments."""
     return _SCALARS.issuperset(map(type, values))
 

@@ -35,13 +35,15 @@ class Handler:
     options: dict[str, Any] = field(default_factory=dict)
     retry_in: RetryIn | None = None
     retries_exhausted: RetriesExhausted | None = None
+    signature: Signature = field(init=False, repr=False)
     bind: Bind = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         _check_function(self.name, self.function)
         self.options = _declared(self.name, self.options)
-        self.bind = Signature(self.name, self.function).binder()
+        self.signature = Signature(self.name, self.function)
+        self.bind = self.signature.binder()
 
     @property
     def place(self) -> str:
