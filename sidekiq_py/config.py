@@ -5,30 +5,44 @@ Ruby twin: Sidekiq::Config. `config_sources` fills it from the command line, the
 
 from __future__ import annotations
 
-import socket
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 from sidekiq_py.capsule import DEFAULT_CONCURRENCY, DEFAULT_QUEUE, Capsule
 from sidekiq_py.did_you_mean import did_you_mean
 from sidekiq_py.errors import InvalidConfig
-from sidekiq_py.logger import LogFormat
 from sidekiq_py.middleware import Chain, ClientMiddleware, ServerMiddleware
 from sidekiq_py.payload import Payload
-from sidekiq_py.redis_connection import RedisOptions
+
+if TYPE_CHECKING:
+    from sidekiq_py.logger import LogFormat
+    from sidekiq_py.redis_connection import RedisOptions
 
 DeathHandler: TypeAlias = Callable[[Payload, BaseException], object]
 ErrorHandler: TypeAlias = Callable[[BaseException, Mapping[str, Any]], object]
 Callback: TypeAlias = Callable[[], object]
 BacktraceCleaner: TypeAlias = Callable[[list[str]], list[str]]
 UnknownClass: TypeAlias = Literal["retry", "handback", "dead"]
+UNKNOWN_CLASS: Final[tuple[UnknownClass, ...]] = get_args(UnknownClass)
 
 EVENTS = ("startup", "heartbeat", "beat", "quiet", "shutdown", "exit")
 DEFAULT_TIMEOUT = 25.0
 DEAD_TIMEOUT = 180 * 24 * 60 * 60
 
 CallbackT = TypeVar("CallbackT", bound=Callback)
+
+
+def _local_redis() -> RedisOptions:
+    # redis-py comes in late: `import sidekiq_py` stays cheap, and a server patches sockets before it's there.
+    from sidekiq_py.redis_connection import RedisOptions
+
+    return RedisOptions()
+
+
+def _own_hostname() -> str:
+    return os.uname().nodename
 
 
 def _every_line(backtrace: list[str]) -> list[str]:
@@ -51,9 +65,9 @@ class Config:
     verbose: bool = False
     require: str = "."  # a .py file, a dotted module or a directory
     capsules: dict[str, Capsule] = field(default_factory=dict)
-    redis: RedisOptions = field(default_factory=RedisOptions)
+    redis: RedisOptions = field(default_factory=_local_redis)
     pool_size: int | None = None  # connections for everything but fetching; None: as many as are needed
-    hostname: str = field(default_factory=socket.gethostname)  # first part of the identity
+    hostname: str = field(default_factory=_own_hostname)  # first part of the identity
 
     max_retries: int = 25
     dead_max_jobs: int = 10_000
