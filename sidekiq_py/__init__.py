@@ -32,10 +32,12 @@ from sidekiq_py.errors import (
 )
 from sidekiq_py.job import Job, RunningJob, current_job, job
 from sidekiq_py.payload import Payload
-from sidekiq_py.version import VERSION as __version__
+from sidekiq_py.version import VERSION
 
 if TYPE_CHECKING:
     from sidekiq_py.config import Config, configure_client, configure_server
+
+__version__ = VERSION
 
 __all__ = [
     "ArgumentsMisfit",

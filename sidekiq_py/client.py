@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 Detour: TypeAlias = Callable[[Sequence[Payload]], None]
 
-detours: Final[list[Detour]] = []
-"""Where jobs go instead of Redis; the last one wins. `sidekiq_py.testing` puts its modes here."""
+detours: Final[list[Detour | None]] = []
+"""Where jobs go instead of Redis; the last one counts. `sidekiq_py.testing` puts its modes here."""
 
 
 class Client:
@@ -118,15 +118,16 @@ class Client:
         """Given, configured, or as Redis tells; a push that takes a detour asks nobody."""
         if self._dialect is not None:
             return self._dialect
-        if detours:
+        if _detour() is not None:
             return UNKNOWN
         if self._redis is None and defaults.config.dialect is not None:
             return Dialect(defaults.config.dialect)
         return self._watch.current(self.redis)
 
     def _deliver(self, jobs: Sequence[Payload], dialect: Dialect, batch_size: int = 1) -> None:
-        if detours:
-            detours[-1](jobs)
+        detour = _detour()
+        if detour is not None:
+            detour(jobs)
             return
         if len(jobs) > batch_size:
             check_text(jobs, dialect)  # so that the first batch isn't stored when the last one can't be
@@ -138,7 +139,8 @@ class Client:
         store_in_batches(self.redis, commands, [str(job["jid"]) for job in jobs], batch_size)
 
     def _may_push_alike(self, plan: Plan) -> bool:
-        return not (detours or len(self.middleware) or plan.ats is not None or plan.item.get("jid"))
+        detoured = _detour() is not None
+        return not (detoured or len(self.middleware) or plan.ats is not None or plan.item.get("jid"))
 
     def _deliver_alike(self, jobs: AlikeJobs, dialect: Dialect, batch_size: int) -> list[str]:
         def commands(start: int, stop: int) -> Commands:
@@ -146,6 +148,10 @@ class Client:
 
         store_in_batches(self.redis, commands, jobs.jids, batch_size)
         return jobs.jids
+
+
+def _detour() -> Detour | None:
+    return detours[-1] if detours else None
 
 
 def _pool(url: str) -> Redis:
