@@ -11,7 +11,7 @@ import pytest
 import redis as redis_py
 
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
-from tests.servers import Server, start_server
+from tests.servers import MATRIX, Kind, Server, start_server
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,17 @@ def redis_server() -> Iterator[Server]:
     yield server
     server.stop()
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", params=MATRIX)
+def matrix_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Each generation of servers in turn: a test that asks for it runs once on each. Not emptied."""
+    kind: Kind = request.param
+    server = start_server(kind, tmp_path_factory.mktemp(kind))
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
-"""What many tests need: waiting to a deadline. The one place in the tests that may sleep."""
+"""What many tests need: waiting to a deadline (the one place that may sleep), code in a fresh interpreter."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,3 +28,11 @@ def eventually(predicate: Callable[[], T], timeout: float = 5.0, *, every: float
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {timeout} s: {problem or predicate}") from problem
         time.sleep(every)
+
+
+def run_python(code: str, *arguments: str, timeout: float = 60.0) -> str:
+    """What the code prints in a fresh interpreter. AssertionError with its stderr when it fails."""
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
