@@ -1,4 +1,4 @@
-"""What the server says of itself: the summary at boot, the one at the end, and the process title.
+"""What the server says of itself: the summary at boot and the one at the end.
 
 Pure text; who starts and stops the server logs it.
 """
@@ -90,9 +90,3 @@ def farewell(*, done: int, failed: int, requeued: int, uptime: float, stopping: 
         f"Bye! {done} done, {failed} failed, {requeued} pushed back; "
         f"up {uptime:.1f} s, stopped in {stopping:.1f} s"
     )
-
-
-def process_title(tag: str, *, busy: int, concurrency: int, stopping: bool) -> str:
-    """`sidekiq 0.1.0 shop [2 of 5 busy]`, then ` stopping`: as scripts that read Sidekiq's title expect."""
-    words = ["sidekiq", VERSION, tag, f"[{busy} of {concurrency} busy]", *(["stopping"] if stopping else [])]
-    return " ".join(words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidekiq_py.banner import ServerInfo, boot_lines, farewell, process_title
+from sidekiq_py.banner import ServerInfo, boot_lines, farewell
 from sidekiq_py.config import Config
 from sidekiq_py.redis_connection import RedisOptions
 from sidekiq_py.version import VERSION
@@ -51,18 +51,6 @@ def test_the_last_line_sums_the_process_up():
     line = farewell(done=1234, failed=5, requeued=2, uptime=3600.04, stopping=1.26)
 
     assert line == "Bye! 1234 done, 5 failed, 2 pushed back; up 3600.0 s, stopped in 1.3 s"
-
-
-@pytest.mark.parametrize(
-    ("tag", "stopping", "title"),
-    [
-        ("shop", False, f"sidekiq {VERSION} shop [2 of 5 busy]"),
-        ("shop", True, f"sidekiq {VERSION} shop [2 of 5 busy] stopping"),
-        ("", False, f"sidekiq {VERSION}  [2 of 5 busy]"),
-    ],
-)
-def test_the_process_title_is_sidekiqs(tag, stopping, title):
-    assert process_title(tag, busy=2, concurrency=5, stopping=stopping) == title
 
 
 def test_the_servers_facts_are_read_from_info():
