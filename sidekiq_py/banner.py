@@ -7,46 +7,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 
 from sidekiq_py.capsule import Capsule
 from sidekiq_py.config import Config
+from sidekiq_py.redis_connection import ServerInfo
 from sidekiq_py.version import VERSION
 
 _INDENT = "  "
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerInfo:
-    """What Redis said of itself when we connected. `rtt` is one round trip in seconds."""
-
-    name: str = "redis"  # or "valkey"
-    version: str
-    policy: str
-    rtt: float
-
-    @classmethod
-    def from_info(cls, reply: bytes, rtt: float) -> ServerInfo:
-        """From the reply to INFO, which some servers trim: what is missing reads `unknown`."""
-        lines = reply.decode(errors="replace").splitlines()
-        found = dict(line.split(":", 1) for line in lines if ":" in line)
-        return cls(
-            name=found.get("server_name", "redis"),
-            version=found.get("valkey_version") or found.get("redis_version") or "unknown",
-            policy=found.get("maxmemory_policy", "unknown"),
-            rtt=rtt,
-        )
-
-    @property
-    def warning(self) -> str | None:
-        """A sentence for the log when Redis may throw jobs away."""
-        if self.policy in ("noeviction", "unknown"):
-            return None
-        return (
-            f"maxmemory-policy is {self.policy}: when memory runs out, {self.name} deletes jobs. "
-            "Set it to noeviction"
-        )
 
 
 def boot_lines(
@@ -67,8 +35,8 @@ def boot_lines(
     return [
         f"sidekiq-py {VERSION}, Python {platform.python_version()}, gevent {version('gevent')}",
         f"{_INDENT}environment {config.environment}, tag {config.tag or '-'}, identity {identity}",
-        f"{_INDENT}{server.name} {server.version} at {config.redis.masked_url}, "
-        f"round trip {server.rtt * 1000:.2f} ms, maxmemory-policy {server.policy}",
+        f"{_INDENT}{server.name or 'redis'} {server.version or '(version unknown)'} "
+        f"at {config.redis.masked_url}, round trip {server.rtt_us / 1000:.2f} ms, maxmemory-policy {server.maxmemory_policy or 'unknown'}",
         *[f"{_INDENT}{_describe(each)}" for each in config.capsules.values()],
         f"{_INDENT}{count}{names}",
         *[f"{_INDENT}{name} at {where}" for name, where in (binds or {}).items()],

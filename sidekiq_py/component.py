@@ -5,6 +5,7 @@ Ruby twin: Sidekiq::Component.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -14,7 +15,8 @@ from gevent.event import Event
 
 from sidekiq_py.clock import Clock
 from sidekiq_py.errors import RedisDown
-from sidekiq_py.logger import logger
+
+logger = logging.getLogger("sidekiq")
 
 ErrorHandler: TypeAlias = Callable[[BaseException, Mapping[str, Any]], object]
 
@@ -101,9 +103,13 @@ class Component:
     def start(self) -> None:
         self._loop = gevent.spawn(self._run)
 
+    def quiet(self) -> None:
+        """End the loop after the tick that runs."""
+        self._stopping.set()
+
     def stop(self, timeout: float | None = None) -> None:
         """End the loop; waits `timeout` seconds for a tick that runs."""
-        self._stopping.set()
+        self.quiet()
         if self._loop is not None:
             self._loop.join(timeout)
 

@@ -10,6 +10,7 @@ per queue waits in the same line as Ruby's BRPOP. Ruby twin: Sidekiq::BasicFetch
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -22,15 +23,17 @@ from gevent.queue import Empty, SimpleQueue
 from sidekiq_py import keys
 from sidekiq_py.capsule import Capsule
 from sidekiq_py.component import Backoff, ErrorReporter, RedisState
+from sidekiq_py.dialect import Dialect
 from sidekiq_py.errors import RedisDown, RedisError
 from sidekiq_py.idle_wait import IdleWait
-from sidekiq_py.logger import logger
 from sidekiq_py.redis_connection import Arg, RedisConnection, Reply
 from sidekiq_py.scripts import load
 
 POLL_UNWATCHED: Final = 0.25  # seconds; queues that no BLMOVE waits on, and when BLMOVE is refused
 POLL_SKIPPED: Final = 1.0  # seconds; a paused or damaged queue may be well again
 FENCED: Final = b"FENCED"
+
+logger = logging.getLogger("sidekiq")
 
 _FETCH = load("fetch")
 _ACKNOWLEDGE = load("acknowledge")
@@ -54,6 +57,10 @@ class Surroundings(Protocol):
     def process_count(self) -> int: ...
     @property
     def paused(self) -> frozenset[str]: ...
+    @property
+    def dialect(self) -> Dialect: ...
+    @property
+    def ruby_is_here(self) -> bool: ...
     def request_beat(self) -> None: ...
 
 
@@ -219,7 +226,9 @@ class Fetcher:
         if isinstance(reply, RedisError):
             raise reply
         if reply:
-            logger.warning("%d finished jobs were no longer ours: rescued by a peer, they may run twice", reply)
+            logger.warning(
+                "%d finished jobs were not ours any more: a peer rescued them, they may run twice", reply
+            )
 
     def _take(self, order: Sequence[str], reply: Reply) -> int:
         if isinstance(reply, Exception):
@@ -242,7 +251,9 @@ class Fetcher:
     def _complain(self, name: str, problem: str) -> None:
         if name not in self._complained:
             self._complained.add(name)
-            logger.error("queue %r is skipped: its key %r is not a list (%s)", name, keys.queue(name), problem)
+            logger.error(
+                "queue %r is skipped: its key %r is not a list (%s)", name, keys.queue(name), problem
+            )
 
     # -- idle ------------------------------------------------------------------------------------------
 
@@ -282,7 +293,7 @@ class Fetcher:
             self._ready.put(None)
 
     def _take_unstarted(self) -> list[UnitOfWork]:
-        unstarted = []
+        unstarted: list[UnitOfWork] = []
         while True:
             try:
                 work = self._ready.get_nowait()
@@ -303,3 +314,12 @@ def requeue(connection: RedisConnection, identity: str, works: Iterable[UnitOfWo
             _REQUEUE, [keys.claim(identity, name), keys.queue(name)], list(reversed(payloads))
         )
     return moved
+
+
+def requeue_leftovers(connection: RedisConnection, identity: str, queues: Iterable[str]) -> int:
+    """Put back whatever this identity still claims, oldest first to run. Only when nothing runs any more."""
+    leftovers: list[UnitOfWork] = []
+    for name in queues:
+        claimed = connection.call("LRANGE", keys.claim(identity, name), 0, -1)
+        leftovers += [UnitOfWork(name, raw) for raw in reversed(claimed)]
+    return requeue(connection, identity, leftovers)

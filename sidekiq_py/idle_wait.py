@@ -49,7 +49,7 @@ class IdleWait:
         return all((watcher := self._watchers.get(name)) and watcher.is_armed for name in queues)
 
     def disarm(self, connection: RedisConnection) -> None:
-        """Stop watching. When this returns no job can arrive any more. Takes 2 s where CLIENT UNBLOCK is denied."""
+        """Stop watching; then no job can arrive any more. Takes 2 s where CLIENT UNBLOCK is denied."""
         armed = [watcher for watcher in self._watchers.values() if watcher.is_armed]
         for watcher in armed:
             watcher.unblock(connection)

@@ -44,6 +44,11 @@ def claim(identity: str, queue_name: str) -> str:
     return f"sidekiq-py:claim:{identity}|{queue_name}"
 
 
+def hand_backs(jid: str) -> str:
+    """STRING counter: how often a job of an unknown class was handed back; 24 h after the last."""
+    return f"sidekiq-py:hand-backs:{jid}"
+
+
 def work(identity: str) -> str:
     """HASH thread id -> JSON {queue, payload, run_at}: what runs now; 60 s. Sidekiq 6.4.2 and later."""
     return f"{identity}:work"

@@ -174,3 +174,12 @@ def decode_backtrace(text: object) -> list[str]:
         return msgspec.json.decode(inflated, type=list[str])
     except (ValueError, zlib.error, msgspec.MsgspecError):
         return []
+
+
+def write_changes(into: Fields, before: Mapping[str, object], after: Mapping[str, object]) -> None:
+    """Bring the raw form of a job up to date with its parsed form: only what changed is written anew."""
+    for key in before.keys() - after.keys():
+        into.pop(key, None)
+    for key, value in after.items():
+        if key not in before or before[key] != value or type(before[key]) is not type(value):
+            put(into, key, value)

@@ -1,0 +1,254 @@
+"""Records what became of a failed job: the fields Ruby reads, the set it belongs in, the hooks it has.
+
+There is one writer for each set, and each write also ends the claim: the job is in exactly one place.
+Ruby twin: the half of Sidekiq::JobRetry that talks to Redis.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Final
+
+import gevent
+
+from sidekiq_py import keys
+from sidekiq_py.backtrace import backtrace_lines, encode_within
+from sidekiq_py.clock import Clock
+from sidekiq_py.component import Backoff, ErrorReporter, RedisState
+from sidekiq_py.config import BacktraceCleaner, DeathHandler, UnknownClass
+from sidekiq_py.dialect import milliseconds, timestamp_like
+from sidekiq_py.errors import InvalidPayload, RedisDown, UnknownJobClass
+from sidekiq_py.fetch import Surroundings, UnitOfWork
+from sidekiq_py.job_retry import Discard, Kill, Retry, RetryIn, Verdict, decide, next_retry_count
+from sidekiq_py.mend import mend, shell_for
+from sidekiq_py.payload import (
+    Fields,
+    Payload,
+    error_class,
+    error_message,
+    fields,
+    parse,
+    read_timestamp,
+    rebuild,
+    write_changes,
+)
+from sidekiq_py.redis_connection import Arg, Redis
+from sidekiq_py.registry import Handler
+from sidekiq_py.ruby_json import tidy, unreadable_by_ruby
+from sidekiq_py.scripts import Script, load
+
+HAND_BACK_AFTER: Final = 10.0  # seconds until another process may meet a job whose class we don't know
+MOST_HAND_BACKS: Final = 100  # then it fails like any job of an unknown class
+HAND_BACKS_TTL: Final = 24 * 60 * 60
+
+_ACKNOWLEDGE = load("acknowledge")
+_RESCHEDULE = load("reschedule")
+_BURY = load("bury")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureOptions:
+    """What the configuration says about failures; see `Config` for each."""
+
+    max_retries: int = 25
+    dead_max_jobs: int = 10_000
+    dead_timeout_in_seconds: float = 180 * 24 * 60 * 60
+    unknown: UnknownClass = "retry"
+    backtrace_cleaner: BacktraceCleaner = list
+    death_handlers: tuple[DeathHandler, ...] | list[DeathHandler] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done about a failure, for the log: the verdict, and the count of this failure if it counts."""
+
+    verdict: Verdict
+    retry_count: int | None = None
+
+
+class FailureRecorder:
+    """Records failures. A job is in its claim list until the record is written, in one step with its removal.
+
+    Redis: LREM on the claim list, ZADD on `retry`, on `dead` (and its trimming) or on `schedule` for a job
+    handed back. While Redis is down the failed job waits here, its slot taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: str,
+        redis: Redis,
+        options: FailureOptions,
+        clock: Clock,
+        redis_state: RedisState,
+        report: ErrorReporter,
+        surroundings: Surroundings,
+    ) -> None:
+        self._identity = identity
+        self._redis = redis
+        self._options = options
+        self._clock = clock
+        self._redis_state = redis_state
+        self._report = report
+        self._surroundings = surroundings
+
+    def failed(self, work: UnitOfWork, error: BaseException, handler: Handler | None) -> Outcome:
+        """Record that this job raised `error`. When it returns, the job has left its claim list.
+
+        Raises RedisError when Redis refuses the record for good (a set's key has another type); the job then
+        stays claimed, and is requeued when the process stops.
+        """
+        job = parse(work.raw)  # as it was fetched: what middleware or the handler did to it doesn't persist
+        if isinstance(error, UnknownJobClass) and self._is_handed_back(work, job):
+            return Outcome(Discard("handed back: another process may know the class"))
+        if job.get("retry") is None:
+            job["retry"] = handler.options.get("retry", True) if handler else True
+        if job["retry"] is False:
+            self._drop(work, job, error)
+            return Outcome(Discard("retry is false"))
+        return self._count_failure(work, job, error, handler)
+
+    def bury_invalid(self, work: UnitOfWork, error: InvalidPayload) -> None:
+        """Move bytes that no server could run to the dead set; see `shell_for` for the form they take."""
+        now = self._clock.now()
+        failed_at = self._surroundings.dialect.timestamp(now)
+        self._bury(work, shell_for(work.raw, queue=work.queue, reason=str(error), failed_at=failed_at))
+
+    def _count_failure(
+        self, work: UnitOfWork, job: Payload, error: BaseException, handler: Handler | None
+    ) -> Outcome:
+        before = parse(work.raw)
+        now = self._clock.now()
+        self._note_failure(job, work.queue, error, now)
+        retry_count: int = job["retry_count"]
+        verdict = self._decide(job, error, handler, now)
+        stored = fields(tidy(work.raw))
+        write_changes(stored, before, job)
+        if isinstance(verdict, Retry) and self._would_be_lost(rebuild(stored)):
+            verdict = Kill()
+        if isinstance(verdict, Retry):
+            self._persist(_RESCHEDULE, work, [keys.RETRY], [work.raw, rebuild(stored), repr(verdict.at)])
+        elif isinstance(verdict, Kill):
+            verdict = self._kill(work, job, stored, error=error, handler=handler)
+        else:
+            self._discard(work, job, error)
+        return Outcome(verdict, retry_count)
+
+    # -- the failure's fields, and the decision --------------------------------------------------------
+
+    def _note_failure(self, job: Payload, queue: str, error: BaseException, now: float) -> None:
+        """Write the failure into the job, new keys in the order in which Ruby appends them."""
+        dialect = self._surroundings.dialect
+        moment = timestamp_like(job.get("created_at"), now, dialect)
+        again = "retry_count" in job
+        job["queue"] = job.get("retry_queue") or queue
+        job["error_message"] = error_message(error)
+        job["error_class"] = error_class(error)
+        if again:
+            job["retried_at"] = moment
+        if not again or read_timestamp(job.get("failed_at")) is None:
+            job["failed_at"] = moment  # pages of Ruby's Web raise on a retry without it
+        job["retry_count"] = next_retry_count(job) if again else 0
+        if backtrace := self._backtrace(job.get("backtrace"), error):
+            job["error_backtrace"] = encode_within(backtrace)
+        mend(job, dialect)
+
+    def _backtrace(self, wanted: object, error: BaseException) -> list[str]:
+        if not wanted:
+            return []
+        lines = self._options.backtrace_cleaner(backtrace_lines(error))
+        return lines[:wanted] if type(wanted) is int else lines
+
+    def _decide(self, job: Payload, error: BaseException, handler: Handler | None, now: float) -> Verdict:
+        if isinstance(error, UnknownJobClass) and self._options.unknown == "dead":
+            return Kill()
+        hook = self._retry_in(job, error, handler) if handler and handler.retry_in else None
+        return decide(job, now=now, retry_in=hook, max_retries=self._options.max_retries)
+
+    def _retry_in(self, job: Payload, error: BaseException, handler: Handler) -> RetryIn:
+        def ask(count: int) -> object:
+            return self._ask(handler, "retry_in", (count, error, job), job)
+
+        return ask
+
+    def _ask(self, handler: Handler, hook: str, arguments: tuple[object, ...], job: Payload) -> object:
+        """What a handler's hook says; None when it has none, or when it raises, which is reported."""
+        if (function := getattr(handler, hook)) is None:
+            return None
+        try:
+            return function(*arguments)
+        except Exception as broken:
+            self._report.log(broken, {"context": f"{hook} of {handler.name} failed", "job": job})
+            return None
+
+    def _would_be_lost(self, stored: bytes) -> bool:
+        """Ruby's poller takes an entry out before it parses it: what it can't parse, it loses."""
+        return self._surroundings.ruby_is_here and unreadable_by_ruby(stored) is not None
+
+    # -- the ways a job leaves -------------------------------------------------------------------------
+
+    def _kill(
+        self,
+        work: UnitOfWork,
+        job: Payload,
+        stored: Fields,
+        *,
+        error: BaseException,
+        handler: Handler | None,
+    ) -> Verdict:
+        before = deepcopy(job)
+        wish = self._ask(handler, "retries_exhausted", (job, error), job) if handler else None
+        if wish == "discard" or job.get("dead") is False:
+            self._discard(work, job, error)
+            return Discard("retries_exhausted says discard" if wish == "discard" else "dead is false")
+        write_changes(stored, before, job)
+        self._bury(work, rebuild(stored))
+        self._tell_death_handlers(job, error)
+        return Kill()
+
+    def _discard(self, work: UnitOfWork, job: Payload, error: BaseException) -> None:
+        job["discarded_at"] = milliseconds(self._clock.now())  # only death handlers see it
+        self._drop(work, job, error)
+
+    def _drop(self, work: UnitOfWork, job: Payload, error: BaseException) -> None:
+        self._persist(_ACKNOWLEDGE, work, [], [1, work.raw])
+        self._tell_death_handlers(job, error)
+
+    def _bury(self, work: UnitOfWork, stored: bytes) -> None:
+        now, options = self._clock.now(), self._options
+        oldest = now - options.dead_timeout_in_seconds
+        trim: list[Arg] = [repr(now), repr(oldest), options.dead_max_jobs]
+        self._persist(_BURY, work, [keys.DEAD], ["list", *trim, work.raw, stored])
+
+    def _is_handed_back(self, work: UnitOfWork, job: Payload) -> bool:
+        """Give a job of an unknown class to the others: unchanged, uncounted, later, and not for ever."""
+        if self._options.unknown != "handback" or self._would_be_lost(work.raw):
+            return False
+        counter = keys.hand_backs(str(job.get("jid")))
+        count, _ = self._redis.transaction([("INCR", counter), ("EXPIRE", counter, HAND_BACKS_TTL)])
+        if count > MOST_HAND_BACKS:
+            return False
+        due = self._clock.now() + HAND_BACK_AFTER
+        self._persist(_RESCHEDULE, work, [keys.SCHEDULE], [work.raw, work.raw, repr(due)])
+        return True
+
+    def _persist(self, script: Script, work: UnitOfWork, others: list[str], args: list[Arg]) -> None:
+        """Run a script that ends the claim, again and again while Redis is down: each works at most once."""
+        backoff = Backoff()
+        while True:
+            try:
+                self._redis.run_script(script, [keys.claim(self._identity, work.queue), *others], args)
+            except RedisDown as error:
+                self._redis_state.went_down(error)
+                gevent.sleep(backoff.next_pause())
+            else:
+                self._redis_state.is_up()
+                return
+
+    def _tell_death_handlers(self, job: Payload, error: BaseException) -> None:
+        for handler in self._options.death_handlers:
+            try:
+                handler(job, error)
+            except Exception as broken:
+                self._report.log(broken, {"context": "a death handler failed", "job": job})

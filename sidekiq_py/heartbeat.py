@@ -1,0 +1,268 @@
+"""The beat: tells the world every ten seconds that this process lives, and learns what the world is like.
+
+Runs in a native thread with a connection of its own, so that a handler which burns CPU for minutes doesn't
+make its process look dead. Once a second it also listens for signals that Web pages leave in Redis and for
+paused queues. Ruby twin: Sidekiq::Launcher#heartbeat.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from gevent import get_hub
+from gevent.monkey import get_original
+
+from sidekiq_py import keys
+from sidekiq_py.clock import Clock
+from sidekiq_py.component import ErrorReporter, RedisState
+from sidekiq_py.dialect import UNKNOWN, Dialect
+from sidekiq_py.errors import RedisDown
+from sidekiq_py.metrics.execution import ExecutionTracker
+from sidekiq_py.payload import generate
+from sidekiq_py.peers import live_peers
+from sidekiq_py.process_info import ProcessInfo, resident_kilobytes
+from sidekiq_py.redis_connection import Arg, RedisConnection
+from sidekiq_py.scripts import load
+from sidekiq_py.work_state import WorkState
+
+logger = logging.getLogger("sidekiq")
+
+BEAT_EVERY: Final = 10.0  # seconds, as Sidekiq 7 and 8
+LISTEN_EVERY: Final = 1.0  # seconds
+SIGNALS: Final = ("TSTP", "TERM", "TTIN")
+
+_BEAT = load("beat")
+# A lock is all that a native thread and a patched process can wait on together.
+_allocate_lock = get_original("_thread", "allocate_lock")
+_start_new_thread = get_original("_thread", "start_new_thread")
+
+
+@dataclass
+class Flush:
+    """Counts on their way to Redis. Kept until their write is known to have succeeded."""
+
+    number: int
+    processed: int
+    failed: int
+
+
+class Heartbeat:
+    """Beats, listens, and keeps what it learned where fetch and retry read it (`fetch.Surroundings`).
+
+    Redis: `processes`, `<identity>`, `<identity>:work` (and `:workers` while a 6.4 listens),
+    `<identity>-signals`, `stat:*`, execution metrics; reads `paused` and the other processes' `info`.
+    """
+
+    def __init__(
+        self,
+        *,
+        info: ProcessInfo,
+        connect: Callable[[], RedisConnection],
+        work_state: WorkState,
+        tracker: ExecutionTracker,
+        clock: Clock,
+        redis_state: RedisState,
+        report: ErrorReporter,
+        dialect: Dialect | None,
+        on_beat: Callable[[bool], object],
+        on_signal: Callable[[str], object],
+    ) -> None:
+        self._info = info
+        self._connection = connect()
+        self._work_state = work_state
+        self._tracker = tracker
+        self._clock = clock
+        self._redis_state = redis_state
+        self._report = report
+        self._given_dialect = dialect
+        self._on_beat = on_beat
+        self._on_signal = on_signal
+        self._flush = Flush(0, 0, 0)
+        self._counted_processed = self._counted_failed = 0
+        self._rtt_us = 0
+        self._wake = _allocate_lock()
+        self._wake.acquire()
+        self._beat_requested = self._stopping = False
+        self.has_ended = True
+        self.is_quiet = False
+        self.process_count = 1
+        self.paused: frozenset[str] = frozenset()
+        self.dialect = dialect or UNKNOWN
+        self.ruby_is_here = False
+        self._old_ruby_is_here = dialect is Dialect.SIX
+
+    def start(self) -> None:
+        """Go on beating in a thread; the first beat must have been made."""
+        self._connection.disconnect()  # a patched socket belongs to the hub of the thread that opened it
+        self.has_ended = False
+        _start_new_thread(self._run, ())
+
+    def request_beat(self) -> None:
+        """Beat now, not at the next turn. From any thread."""
+        self._beat_requested = True
+        self._wake_up()
+
+    def stop(self) -> None:
+        """Ask the thread to end; `has_ended` tells when it has."""
+        self._stopping = True
+        self._wake_up()
+
+    def beat(self) -> None:
+        """One heartbeat. Raises RedisDown; counts that were not written go with the next one."""
+        self._rtt_us = self._measure_round_trip()
+        known = self._send()
+        self._learn_peers()
+        self._write_metrics()
+        self._on_beat(not known)
+
+    def listen(self) -> None:
+        """Obey a signal that a Web page or an API client left for us, and look which queues are paused."""
+        signal, paused = self._connection.pipeline(
+            [("RPOP", keys.signals(self._info.identity)), ("SMEMBERS", keys.PAUSED)]
+        )
+        for reply in (signal, paused):
+            if isinstance(reply, Exception):
+                raise reply
+        self.paused = frozenset(name.decode() for name in paused)
+        self._obey(signal)
+
+    def sign_off(self, connection: RedisConnection) -> None:
+        """After the thread has ended: the last counts and metrics, and no more entry in `processes`.
+
+        The hash `<identity>` is left to expire, as Ruby leaves it.
+        """
+        self._connection = connection
+        self._send()
+        connection.transaction(
+            [
+                ("SREM", keys.PROCESSES, self._info.identity),
+                ("UNLINK", keys.work(self._info.identity), keys.workers(self._info.identity)),
+            ]
+        )
+        self._write_metrics()
+
+    # -- the thread ------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        next_beat = self._clock.monotonic() + BEAT_EVERY
+        while not self._stopping:
+            self._wake.acquire(timeout=LISTEN_EVERY)
+            if self._stopping:
+                break
+            now = self._clock.monotonic()
+            is_time = self._beat_requested or now >= next_beat
+            if is_time:
+                self._beat_requested = False
+                next_beat = now + BEAT_EVERY
+            if not self._guarded(self.beat if is_time else self.listen):
+                next_beat = now  # after an outage the first thing to say is that we live
+        self._connection.disconnect()
+        self.has_ended = True
+        get_hub().destroy(destroy_loop=True)
+
+    def _guarded(self, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except RedisDown as error:
+            self._redis_state.went_down(error)
+            return False
+        except Exception as error:  # one bad beat must not be the last
+            self._report.log(error, {"context": "heartbeat failed"})
+            return False
+        self._redis_state.is_up()
+        return True
+
+    def _wake_up(self) -> None:
+        try:
+            self._wake.release()
+        except RuntimeError:  # it is awake already
+            return
+
+    # -- the parts of a beat ---------------------------------------------------------------------------
+
+    def _measure_round_trip(self) -> int:
+        started = self._clock.monotonic()
+        self._connection.call("PING")
+        return round((self._clock.monotonic() - started) * 1_000_000)
+
+    def _send(self) -> bool:
+        """Write everything in one script; returns whether the identity was known before."""
+        identity = self._info.identity
+        today = datetime.fromtimestamp(self._clock.now(), UTC).date()
+        work_keys = [keys.work(identity)] + ([keys.workers(identity)] if self._old_ruby_is_here else [])
+        flush = self._next_flush()
+        process, work = self._process_words(), self._work_words()
+        known, signal = self._connection.run_script(
+            _BEAT,
+            [
+                *(identity, keys.PROCESSES, keys.signals(identity)),
+                *(keys.STAT_PROCESSED, keys.stat_processed_on(today)),
+                *(keys.STAT_FAILED, keys.stat_failed_on(today)),
+                *work_keys,
+            ],
+            [
+                *(identity, keys.HEARTBEAT_TTL, keys.STAT_DAY_TTL),
+                *(flush.number, flush.processed, flush.failed),
+                *(len(process), *process, *work),
+            ],
+        )
+        self._flush_succeeded()
+        self._obey(signal)
+        return bool(known)
+
+    def _next_flush(self) -> Flush:
+        """The counts to send: those of a beat whose fate is unknown once more, else what came since."""
+        if self._flush.number == 0 or not (self._flush.processed or self._flush.failed):
+            processed, failed = self._work_state.processed, self._work_state.failed
+            self._flush = Flush(
+                self._flush.number + 1, processed - self._counted_processed, failed - self._counted_failed
+            )
+        return self._flush
+
+    def _flush_succeeded(self) -> None:
+        self._counted_processed += self._flush.processed
+        self._counted_failed += self._flush.failed
+        self._flush = Flush(self._flush.number, 0, 0)
+
+    def _process_words(self) -> list[Arg]:
+        return [
+            *("info", self._info.json),
+            *("concurrency", self._info.concurrency),
+            *("busy", len(self._work_state.running)),
+            *("beat", repr(self._clock.now())),
+            *("rtt_us", self._rtt_us),
+            *("quiet", "true" if self.is_quiet else "false"),
+            *("rss", resident_kilobytes()),
+        ]
+
+    def _work_words(self) -> list[Arg]:
+        words: list[Arg] = []
+        for tid, running in self._work_state.snapshot():
+            payload = running.work.raw.decode("utf-8", "replace")
+            value = {"queue": running.work.queue, "payload": payload, "run_at": int(running.run_at)}
+            words += [tid, generate(value)]
+        return words
+
+    def _learn_peers(self) -> None:
+        peers = live_peers(self._connection)
+        ruby = [peer.version for peer in peers if not peer.is_python]
+        self.process_count = max(len(peers), 1)
+        self.ruby_is_here = bool(ruby)
+        self._old_ruby_is_here = self._given_dialect is Dialect.SIX or None in ruby
+        self.dialect = self._given_dialect or Dialect.of_versions(ruby) or UNKNOWN
+
+    def _write_metrics(self) -> None:
+        self._tracker.flush(self._connection, self._clock.now())
+
+    def _obey(self, signal: bytes | None) -> None:
+        if signal is None:
+            return
+        name = signal.decode("utf-8", "replace")
+        if name in SIGNALS:
+            self._on_signal(name)
+        else:
+            logger.warning("signal %r was left for this process and ignored: known are %s", name, SIGNALS)

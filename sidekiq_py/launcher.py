@@ -1,0 +1,318 @@
+"""All the wiring of a server, in one place: starts the parts in order, stops them in reverse.
+
+Ruby twin: Sidekiq::Launcher, and the half of Sidekiq::CLI that waits for signals.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from functools import partial
+from typing import Final
+
+import gevent
+from gevent import get_hub
+from gevent.event import Event
+
+from sidekiq_py import banner
+from sidekiq_py.client_defaults import defaults
+from sidekiq_py.clock import Clock
+from sidekiq_py.component import ErrorReporter, RedisState
+from sidekiq_py.config import Config
+from sidekiq_py.dialect import Dialect
+from sidekiq_py.errors import RedisDown, SidekiqError
+from sidekiq_py.failures import FailureOptions, FailureRecorder
+from sidekiq_py.fetch import Fetcher, requeue_leftovers
+from sidekiq_py.heartbeat import Heartbeat
+from sidekiq_py.idle_wait import BLOCK
+from sidekiq_py.job_logger import JobLogger
+from sidekiq_py.manager import CLEAN_UP_TIME, Manager
+from sidekiq_py.metrics.execution import ExecutionTracker
+from sidekiq_py.process_info import ProcessInfo
+from sidekiq_py.processor import Parts
+from sidekiq_py.redaction import ArgsFilter
+from sidekiq_py.redis_connection import RedisConnection, RedisPool, ServerInfo, check_server
+from sidekiq_py.registry import Registry
+from sidekiq_py.scheduled import Poller, poll_interval
+from sidekiq_py.signals import Signals
+from sidekiq_py.stop import Stop
+from sidekiq_py.work_state import WorkState
+
+logger = logging.getLogger("sidekiq")
+
+READ_MARGIN: Final = 3.0  # seconds beyond a blocking command until its connection counts as dead
+LAST_RESORT: Final = 2.0  # seconds beyond timeout and clean-up until the process ends whatever runs
+OWN_CONNECTIONS: Final = 5  # that record failures; each is held for a round trip only
+
+
+class Launcher:
+    """One server process. `run` is its whole life; tests and embedders use `boot`, `quiet` and `stop`."""
+
+    def __init__(self, config: Config, registry: Registry, *, clock: Clock | None = None) -> None:
+        config.freeze()
+        self._config = config
+        self._registry = registry
+        self._clock = clock or Clock()
+        self._started_at = self._clock.monotonic()
+        self._redis_state = RedisState(self._clock)
+        self._report = ErrorReporter(config.error_handlers)
+        self._info = ProcessInfo.of_this_process(config, now=self._clock.now())
+        self._work_state = WorkState()
+        self._tracker = ExecutionTracker()
+        self._redis = RedisPool(config.redis, size=OWN_CONNECTIONS)
+        self._heartbeat = self._make_heartbeat()
+        self._parts = self._make_parts()
+        self._managers = [self._make_manager(name) for name in config.capsules]
+        self._poller = self._make_poller()
+        self._stop: Stop | None = None
+        self._stop_wanted = Event()
+
+    @property
+    def identity(self) -> str:
+        """`<hostname>:<pid>:<12 hex>`, as in `processes`."""
+        return self._info.identity
+
+    def run(self) -> int:
+        """Boot, work until a stop signal, stop; returns the exit code. Raises what `boot` raises."""
+        signals = Signals(
+            on_signal=self.on_signal,
+            overdue=self._end_at_once,
+            stop_within=self._config.timeout + CLEAN_UP_TIME + LAST_RESORT,
+        )
+        signals.start()
+        try:
+            self.boot()
+            self._stop_wanted.wait()
+            return self.stop()
+        finally:
+            signals.restore()
+
+    def boot(self) -> None:
+        """Start everything; when it returns, jobs are being fetched.
+
+        Raises RedisDown, RedisAuthError or RedisError when Redis can't be used; nothing was started then.
+        """
+        connection = self._config.redis.connect()
+        server = check_server(connection, self._clock.now)
+        connection.disconnect()
+        self._introduce(server)
+        defaults.use(self._config)
+        self._heartbeat.beat()  # before the first fetch: peers rescue the claims of those who don't beat
+        self._fire("startup")
+        self._heartbeat.start()
+        for manager in self._managers:
+            manager.start()
+        self._poller.start()
+
+    def quiet(self) -> None:
+        """Take no new jobs; running ones go on. Only a stop follows."""
+        if self._heartbeat.is_quiet:
+            return
+        logger.info("quiet: no new jobs from now on")
+        self._heartbeat.is_quiet = True
+        self._heartbeat.request_beat()
+        for manager in self._managers:
+            manager.quiet()
+        self._poller.quiet()
+        self._fire("quiet")
+
+    def stop(self) -> int:
+        """Stop everything within the timeout; returns the exit code: 0, or 1 if Redis is down at the end."""
+        stopping_since = self._clock.monotonic()
+        self._stop = Stop(self._clock, self._config.timeout)
+        self.quiet()
+        self._fire("shutdown")
+        logger.info(
+            "shutting down: %d jobs have %g s to finish", len(self._work_state.running), self._config.timeout
+        )
+        stops = [gevent.spawn(manager.stop, self._stop) for manager in self._managers]
+        gevent.joinall(stops)
+        self._poller.stop(timeout=READ_MARGIN)
+        requeued = sum(stop.value or 0 for stop in stops)
+        code = self._sign_off()
+        self._fire("exit")
+        self._disconnect()
+        logger.info("%s", self._farewell(requeued, stopping_since))
+        return code
+
+    def on_signal(self, name: str) -> None:
+        """TSTP quiets, TERM and INT stop (a second INT at once), TTIN dumps stacks. On the hub's thread."""
+        logger.info("got %s", name)
+        if name == "TSTP":
+            gevent.spawn(self.quiet)
+        elif name == "TTIN":
+            self.dump_stacks()
+        elif self._stop_wanted.is_set():
+            if name == "INT" and self._stop is not None:
+                self._stop.hurry()
+        else:
+            self._stop_wanted.set()
+
+    def dump_stacks(self) -> None:
+        """Log where every running job and every thread is."""
+        for manager in self._managers:
+            for stack in manager.stacks():
+                logger.warning("job %s", stack.rstrip())
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        for ident, frame in sys._current_frames().items():
+            stack = "".join(traceback.format_stack(frame)).rstrip()
+            logger.warning("thread %s %s\n%s", ident, names.get(ident, "native"), stack)
+
+    # -- parts -----------------------------------------------------------------------------------------
+
+    def _make_heartbeat(self) -> Heartbeat:
+        hub_loop = get_hub().loop
+        config = self._config
+        return Heartbeat(
+            info=self._info,
+            connect=config.redis.connect,
+            work_state=self._work_state,
+            tracker=self._tracker,
+            clock=self._clock,
+            redis_state=self._redis_state,
+            report=self._report,
+            dialect=Dialect(config.dialect) if config.dialect else None,
+            on_beat=lambda is_first: hub_loop.run_callback_threadsafe(gevent.spawn, self._on_beat, is_first),
+            on_signal=lambda name: os.kill(os.getpid(), getattr(signal, f"SIG{name}")),
+        )
+
+    def _make_parts(self) -> Parts:
+        config = self._config
+        return Parts(
+            registry=self._registry,
+            server_middleware=tuple(config.server_middleware),
+            work_state=self._work_state,
+            failures=self._make_failures(),
+            tracker=self._tracker,
+            job_logger=JobLogger(
+                skip=config.skip_default_job_logging,
+                attributes=config.logged_job_attributes,
+                show_args=ArgsFilter() if config.log_args else None,
+            ),
+            clock=self._clock,
+            report=self._report,
+        )
+
+    def _make_failures(self) -> FailureRecorder:
+        config = self._config
+        return FailureRecorder(
+            identity=self.identity,
+            redis=self._redis,
+            options=FailureOptions(
+                max_retries=config.max_retries,
+                dead_max_jobs=config.dead_max_jobs,
+                dead_timeout_in_seconds=config.dead_timeout_in_seconds,
+                unknown=config.unknown,
+                backtrace_cleaner=config.backtrace_cleaner,
+                death_handlers=config.death_handlers,
+            ),
+            clock=self._clock,
+            redis_state=self._redis_state,
+            report=self._report,
+            surroundings=self._heartbeat,
+        )
+
+    def _make_manager(self, capsule_name: str) -> Manager:
+        capsule = self._config.capsules[capsule_name]
+        fetcher = Fetcher(
+            identity=self.identity,
+            capsule=capsule,
+            connect=self._connect_for_fetch,
+            surroundings=self._heartbeat,
+            redis_state=self._redis_state,
+            report=self._report,
+        )
+        return Manager(capsule, fetcher, self._parts)
+
+    def _make_poller(self) -> Poller:
+        config = self._config
+        return Poller(
+            connection=config.redis.connect(),
+            client_middleware=config.client_middleware,
+            surroundings=self._heartbeat,
+            clock=self._clock,
+            redis_state=self._redis_state,
+            report=self._report,
+            poll_interval=partial(poll_interval, config),
+            dead_max_jobs=config.dead_max_jobs,
+            dead_timeout_in_seconds=config.dead_timeout_in_seconds,
+        )
+
+    def _connect_for_fetch(self) -> RedisConnection:
+        return self._config.redis.connect(read_timeout=BLOCK + READ_MARGIN)
+
+    # -- life ------------------------------------------------------------------------------------------
+
+    def _introduce(self, server: ServerInfo) -> None:
+        for line in banner.boot_lines(self._config, server, self._registry.names(), identity=self.identity):
+            logger.info("%s", line)
+        for sentence in (*self._config.notices, *server.warnings):
+            logger.warning("%s", sentence)
+
+    def _on_beat(self, is_first: bool) -> None:
+        if is_first:
+            self._fire("heartbeat")
+        self._fire("beat")
+
+    def _fire(self, event: str) -> None:
+        """Call everybody who waits for this moment of the server's life. Only `startup` may refuse it."""
+        for callback in self._config.lifecycle_events[event]:
+            try:
+                callback()
+            except Exception as error:
+                self._report.log(error, {"context": f"a callback for {event!r} failed"})
+                if event == "startup":
+                    raise
+
+    def _sign_off(self) -> int:
+        """Put back what is still claimed, write the last counts, and leave the Busy page."""
+        self._heartbeat.stop()
+        while not self._heartbeat.has_ended:
+            gevent.sleep(0.01)
+        connection = self._config.redis.connect()
+        try:
+            self._work_state.requeued += requeue_leftovers(connection, self.identity, self._config.queues)
+            self._heartbeat.sign_off(connection)
+        except RedisDown as error:
+            logger.error(
+                "Redis is down at the end: jobs that were running stay claimed until a rescue: %s", error
+            )
+            return 1
+        finally:
+            connection.disconnect()
+        return 0
+
+    def _disconnect(self) -> None:
+        for manager in self._managers:
+            manager.disconnect()
+        self._poller.disconnect()
+        self._redis.close()
+        defaults.use(None)
+
+    def _farewell(self, requeued: int, stopping_since: float) -> str:
+        now = self._clock.monotonic()
+        return banner.farewell(
+            done=self._work_state.processed - self._work_state.failed,
+            failed=self._work_state.failed - requeued,
+            requeued=requeued,
+            uptime=now - self._started_at,
+            stopping=now - stopping_since,
+        )
+
+    def _end_at_once(self) -> None:
+        """Last resort, on a native thread: a job keeps the hub from stopping. Put everything back and go."""
+        code = 0
+        try:
+            connection = self._config.redis.connect()
+            requeue_leftovers(connection, self.identity, self._config.queues)
+            self._heartbeat.sign_off(connection)
+        except SidekiqError as error:
+            code = 1
+            logger.error("jobs stay claimed until a rescue: %s", error)
+        logger.error("a job did not let the process stop; its work is back on the queue")
+        sys.stdout.flush()
+        os._exit(code)

@@ -1,0 +1,146 @@
+"""Runs one job at a time, in a greenlet, and settles it: acknowledged, retried, buried, or interrupted.
+
+Ruby twin: Sidekiq::Processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import gevent
+
+from sidekiq_py.clock import Clock
+from sidekiq_py.component import ErrorReporter
+from sidekiq_py.errors import InvalidPayload, Shutdown
+from sidekiq_py.failures import FailureRecorder
+from sidekiq_py.fetch import Fetcher, UnitOfWork
+from sidekiq_py.job_logger import JobLogger
+from sidekiq_py.job_retry import Retry
+from sidekiq_py.logger import current_tid, new_tid
+from sidekiq_py.metrics.execution import ExecutionTracker
+from sidekiq_py.middleware import ServerMiddleware, compose
+from sidekiq_py.payload import Payload, parse
+from sidekiq_py.registry import Registry
+from sidekiq_py.work_state import Running, WorkState
+
+YIELD_AFTER: Final = 0.001  # seconds; a longer job lets heart and fetch have a turn before the next one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What all processors of a process share."""
+
+    registry: Registry
+    server_middleware: tuple[ServerMiddleware, ...]
+    work_state: WorkState
+    failures: FailureRecorder
+    tracker: ExecutionTracker
+    job_logger: JobLogger
+    clock: Clock
+    report: ErrorReporter
+
+
+class Processor:
+    """One of a capsule's N runners."""
+
+    def __init__(self, fetcher: Fetcher, parts: Parts) -> None:
+        self.tid = new_tid()
+        self._fetcher = fetcher
+        self._parts = parts
+
+    def run(self) -> None:
+        """Take and process jobs until the capsule is quiet. Shutdown, raised from outside, ends it too."""
+        current_tid.set(self.tid)
+        while (work := self._fetcher.retrieve_work()) is not None:
+            try:
+                self.process(work)
+            except Shutdown:
+                return
+            except Exception as error:  # our own fault, or Redis refuses for good: the job stays claimed
+                self._parts.report.log(error, {"context": "internal error, the job stays in its claim list"})
+                self._fetcher.release()
+
+    def process(self, work: UnitOfWork) -> None:
+        job = self._load_or_bury(work)
+        if job is None:
+            return
+        parts = self._parts
+        token = parts.job_logger.bind(job, work.queue)
+        parts.work_state.begin(self.tid, Running(work, job, parts.clock.now()))
+        failed = True
+        try:
+            started = parts.clock.monotonic()
+            error = self._perform(job, work)
+            elapsed = parts.clock.monotonic() - started
+            failed = error is not None
+            self._settle(job, work, error, elapsed)
+        finally:
+            parts.work_state.end(self.tid, failed=failed)
+            parts.job_logger.release(token)
+        if elapsed > YIELD_AFTER:
+            gevent.sleep(0)
+
+    def _load_or_bury(self, work: UnitOfWork) -> Payload | None:
+        try:
+            return parse(work.raw)
+        except InvalidPayload as error:
+            self._parts.failures.bury_invalid(work, error)
+            self._fetcher.release()
+            self._parts.report.log(
+                error, {"context": f"an entry of queue {work.queue} is dead", "job": work.raw}
+            )
+            return None
+
+    def _perform(self, job: Payload, work: UnitOfWork) -> BaseException | None:
+        """Run the handler inside the middleware; returns what was raised, whatever it was."""
+        parts = self._parts
+        try:
+            if parts.job_logger.enabled:
+                parts.job_logger.start(job)
+            handler = parts.registry.lookup(job["class"])
+
+            def perform() -> object:
+                return handler.function(*handler.bind(job["args"]))
+
+            if parts.server_middleware:
+                compose(parts.server_middleware, (job, work.queue), perform)()
+            else:
+                perform()
+        except BaseException as error:  # sys.exit, KeyboardInterrupt and kills too: they end the job, not us
+            return error
+        return None
+
+    def _settle(self, job: Payload, work: UnitOfWork, error: BaseException | None, elapsed: float) -> None:
+        name = job.get("wrapped") or job["class"]
+        if error is None:
+            self._parts.tracker.count(name, elapsed * 1000)
+            self._fetcher.acknowledge(work)
+            if self._parts.job_logger.enabled:
+                self._parts.job_logger.done(elapsed)
+            return
+        self._parts.tracker.count(name, None)
+        if any(isinstance(cause, Shutdown) for cause in causes(error)):
+            self._parts.job_logger.interrupted(elapsed)
+            raise Shutdown  # the manager has put the job back already
+        self._record_failure(job, work, error, elapsed)
+
+    def _record_failure(self, job: Payload, work: UnitOfWork, error: BaseException, elapsed: float) -> None:
+        parts = self._parts
+        outcome = parts.failures.failed(work, error, parts.registry.get(job["class"]))
+        self._fetcher.release()
+        verdict = outcome.verdict
+        retry_in = verdict.at - parts.clock.now() if isinstance(verdict, Retry) else None
+        parts.job_logger.fail(elapsed, error, retry_count=outcome.retry_count, retry_in=retry_in)
+        parts.report(error, {"context": "job raised exception", "job": job})
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything that led to it, each once."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__

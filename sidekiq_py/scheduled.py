@@ -1,0 +1,158 @@
+"""Moves due jobs from the schedule and retry sets to their queues.
+
+A job is in its set until the very step that puts it on its queue, so that a crash in between loses nothing
+and any number of pollers, Ruby's too, may race. Ruby twin: Sidekiq::Scheduled::Poller.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Final
+
+from sidekiq_py import keys
+from sidekiq_py.clock import Clock
+from sidekiq_py.component import Component, ErrorReporter, RedisState
+from sidekiq_py.config import Config
+from sidekiq_py.dialect import timestamp_like
+from sidekiq_py.errors import InvalidPayload
+from sidekiq_py.fetch import Surroundings
+from sidekiq_py.mend import shell_for
+from sidekiq_py.middleware import Chain, ClientMiddleware, compose
+from sidekiq_py.payload import Payload, fields, parse, rebuild, write_changes
+from sidekiq_py.redis_connection import Arg, RedisConnection
+from sidekiq_py.scripts import load
+
+logger = logging.getLogger("sidekiq")
+
+BATCH: Final = 100  # jobs a script moves at most, so that Redis is never held for long
+LOOK_EVERY: Final = 1.0  # seconds between two looks at when the next job is due
+PROCESSES_PER_LOOK: Final = 10  # above this many processes each looks less often, up to Ruby's interval
+SPREAD: Final = (
+    0.005  # seconds per live process, up to 0.25: who knows the same due time must not move as one
+)
+POSTPONE: Final = 60.0  # seconds until a job that client middleware choked on is tried again
+
+_PROMOTE = load("promote")
+_BURY = load("bury")
+
+
+class Poller(Component):
+    """Looks when the next job is due, and is there when it is. Runs in a greenlet with its own connection.
+
+    Redis: `schedule`, `retry`, `queues`, `queue:*`; `dead` for entries that are no jobs.
+    """
+
+    def __init__(
+        self,
+        *,
+        connection: RedisConnection,
+        client_middleware: Chain[ClientMiddleware],
+        surroundings: Surroundings,
+        clock: Clock,
+        redis_state: RedisState,
+        report: ErrorReporter,
+        poll_interval: Callable[[int], float],
+        dead_max_jobs: int,
+        dead_timeout_in_seconds: float,
+    ) -> None:
+        super().__init__(redis_state=redis_state, report=report)
+        self._connection = connection
+        self._client_middleware = client_middleware
+        self._surroundings = surroundings
+        self._clock = clock
+        self._poll_interval = poll_interval
+        self._dead_max_jobs = dead_max_jobs
+        self._dead_timeout = dead_timeout_in_seconds
+
+    def tick(self) -> float:
+        """Move what is due; returns the seconds until there is something to do, or to look again."""
+        self.enqueue_jobs()
+        return self._pause(self._next_due())
+
+    def enqueue_jobs(self) -> None:
+        """Move every job of both sets that is due now. The sets take turns, none waits for the other."""
+        waiting = [keys.RETRY, keys.SCHEDULE]
+        while waiting and not self._stopping.is_set():
+            waiting = [name for name in waiting if self._enqueue_batch(name)]
+
+    def disconnect(self) -> None:
+        self._connection.disconnect()
+
+    def _enqueue_batch(self, set_name: str) -> bool:
+        """Move up to a hundred due jobs; returns whether there may be more."""
+        now = self._clock.now()
+        members = self._connection.call("ZRANGEBYSCORE", set_name, "-inf", repr(now), "LIMIT", 0, BATCH)
+        words: list[Arg] = []
+        for member in members:
+            words += self._promotion(set_name, member, now)
+        moved = self._connection.run_script(_PROMOTE, [set_name, keys.QUEUES], words) if words else 0
+        # Nothing moved: another poller was faster, and has the rest too.
+        return bool(moved) and len(members) == BATCH
+
+    def _promotion(self, set_name: str, member: bytes, now: float) -> Sequence[Arg]:
+        """Member, queue and new bytes for the script; nothing for a member that can't be promoted now."""
+        try:
+            job = parse(member)
+        except InvalidPayload as error:
+            self._bury(set_name, member, error, now)
+            return ()
+        before = deepcopy(job)
+        try:
+            passed = self._prepare(job, now)
+        except Exception as error:
+            self._report.log(error, {"context": "client middleware failed at promotion", "job": before})
+            self._connection.call("ZADD", set_name, "XX", repr(now + POSTPONE), member)
+            return ()
+        if not passed:
+            return member, job["queue"], b""
+        stored = fields(member)
+        write_changes(stored, before, job)
+        return member, job["queue"], rebuild(stored)
+
+    def _prepare(self, job: Payload, now: float) -> object:
+        """Make the job one that is on a queue now; returns what client middleware says, falsy to drop it."""
+        if not isinstance(queue := job.get("queue"), str) or not queue:
+            job["queue"] = "default"
+        job.setdefault("retry", True)
+        dialect = self._surroundings.dialect
+        job.setdefault("created_at", dialect.timestamp(now))
+        job.pop("at", None)  # it would be scheduled once more
+        passed = compose(self._client_middleware, (job["class"], job, job["queue"]), lambda: job)()
+        job["enqueued_at"] = timestamp_like(job["created_at"], now, dialect)
+        return passed
+
+    def _bury(self, set_name: str, member: bytes, error: InvalidPayload, now: float) -> None:
+        """Ruby would take such an entry out, raise, and lose it."""
+        failed_at = self._surroundings.dialect.timestamp(now)
+        stored = shell_for(member, queue="default", reason=str(error), failed_at=failed_at)
+        trim: list[Arg] = [repr(now), repr(now - self._dead_timeout), self._dead_max_jobs]
+        if self._connection.run_script(_BURY, [set_name, keys.DEAD], ["zset", *trim, member, stored]):
+            logger.error("an entry of %s is no job (%s); it is in the dead set now", set_name, error)
+
+    def _next_due(self) -> float | None:
+        """The earliest due time in either set, epoch seconds."""
+        looks = self._connection.pipeline(
+            [("ZRANGE", name, 0, 0, "WITHSCORES") for name in (keys.RETRY, keys.SCHEDULE)]
+        )
+        for reply in looks:
+            if isinstance(reply, Exception):
+                raise reply
+        return min((float(reply[1]) for reply in looks if reply), default=None)
+
+    def _pause(self, next_due: float | None) -> float:
+        processes = self._surroundings.process_count
+        rest = LOOK_EVERY * max(1.0, processes / PROCESSES_PER_LOOK) * random.uniform(0.5, 1.5)
+        rest = min(rest, self._poll_interval(processes))
+        if next_due is None:
+            return rest
+        spread = random.uniform(0, min(SPREAD * (processes - 1), 0.25))
+        return min(max(next_due - self._clock.now(), 0.0) + spread, rest)
+
+
+def poll_interval(config: Config, process_count: int) -> float:
+    """Ruby's average wait between two polls of one process, seconds: never look less often than that."""
+    own = config.poll_interval_average
+    return config.average_scheduled_poll_interval * max(process_count, 1) if own is None else own
