@@ -107,11 +107,10 @@ class Signature:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise ArgumentsMisfit(f"{self._name} takes {self._text}: {error}") from error
-        if bound.kwargs:
-            name = next(iter(bound.kwargs))
+        for name in kwargs.keys() - set(self._names):
             raise ArgumentsMisfit(f"{self._name} takes {self._text}: {name} can't travel, it is keyword-only")
-        last = max((self._names.index(name) for name in kwargs), default=-1)
         bound.apply_defaults()
+        last = max(self._names.index(name) for name in kwargs)
         return list(bound.args)[: max(last + 1, len(args))]
 
     def _arity_misfit(self, args: list[Any]) -> ArgumentsMisfit:
