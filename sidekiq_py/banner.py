@@ -35,12 +35,17 @@ def boot_lines(
     return [
         f"sidekiq-py {VERSION}, Python {platform.python_version()}, gevent {version('gevent')}",
         f"{_INDENT}environment {config.environment}, tag {config.tag or '-'}, identity {identity}",
-        f"{_INDENT}{server.name or 'redis'} {server.version or '(version unknown)'} "
-        f"at {config.redis.masked_url}, round trip {server.rtt_us / 1000:.2f} ms, maxmemory-policy {server.maxmemory_policy or 'unknown'}",
+        f"{_INDENT}{_introduce(server)} at {config.redis.masked_url}, "
+        f"round trip {server.rtt_us / 1000:.2f} ms, "
+        f"maxmemory-policy {server.maxmemory_policy or 'unknown'}",
         *[f"{_INDENT}{_describe(each)}" for each in config.capsules.values()],
         f"{_INDENT}{count}{names}",
         *[f"{_INDENT}{name} at {where}" for name, where in (binds or {}).items()],
     ]
+
+
+def _introduce(server: ServerInfo) -> str:
+    return f"{server.name or 'redis'} {server.version or '(version unknown)'}"
 
 
 def _describe(capsule: Capsule) -> str:

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from sidekiq_py import keys
 from sidekiq_py.dialect import Dialect
@@ -81,15 +81,15 @@ class ExecutionTracker:
         self._written: dict[str, Counts] = {}
         self._complaints: set[str] = set()
 
-    def count(self, name: str, milliseconds: float | None) -> None:
+    def count(self, name: Any, milliseconds: float | None) -> None:
         """One execution of a job class (`wrapped`, else `class`); None for the time of one that failed.
 
         An interrupted iterable job has a time: it is no failure.
         """
         try:
             tally = self._tallies[name]
-        except KeyError:
-            tally = self._tallies[name] = Tally()
+        except (KeyError, TypeError):  # a first time, or `wrapped` is no string: JSON may hold anything
+            tally = self._tallies.setdefault(str(name), Tally())
         if milliseconds is None:
             tally.failures += 1
         else:

@@ -140,6 +140,16 @@ def test_a_name_with_a_bar_stays_readable(tracker, redis, raw):
     assert texts(raw.hgetall("j|261124|3:29")) == {"Odd_Job|f": "1", "Odd_Job|p": "1"}
 
 
+@pytest.mark.parametrize("name", [5, ["A"], {"a": 1}], ids=["number", "list", "object"])
+def test_a_name_that_is_no_string_is_counted_as_text(name, tracker, redis, raw):
+    tracker.count(name, None)
+    tracker.count(name, None)
+
+    tracker.flush(redis, NOW, {8})
+
+    assert raw.hget("j|261124|3:29", f"{name}|p") == b"2"
+
+
 def test_counts_of_an_outage_go_with_the_next_flush(tracker, dead_redis, redis, raw):
     tracker.count("HardJob", 1)
     with pytest.raises(RedisDown):

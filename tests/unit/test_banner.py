@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sidekiq_py.banner import ServerInfo, boot_lines, farewell
+from sidekiq_py.banner import boot_lines, farewell
 from sidekiq_py.config import Config
-from sidekiq_py.redis_connection import RedisOptions
+from sidekiq_py.redis_connection import RedisOptions, ServerInfo
 from sidekiq_py.version import VERSION
 
-SERVER = ServerInfo(version="7.0.15", policy="noeviction", rtt=0.00021)
+SERVER = ServerInfo(name="redis", version="7.0.15", maxmemory_policy="noeviction", rtt_us=210)
 
 
 @pytest.fixture
@@ -53,17 +53,8 @@ def test_the_last_line_sums_the_process_up():
     assert line == "Bye! 1234 done, 5 failed, 2 pushed back; up 3600.0 s, stopped in 1.3 s"
 
 
-def test_the_servers_facts_are_read_from_info():
-    reply = b"# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0\r\n"
-    reply += b"# Memory\r\nmaxmemory_policy:allkeys-lru\r\n"
+def test_a_server_that_tells_nothing_is_named_all_the_same(config):
+    lines = boot_lines(config, ServerInfo(), [], identity="worker-1:1:ab")
 
-    info = ServerInfo.from_info(reply, rtt=0.001)
-
-    assert (info.name, info.version, info.policy) == ("valkey", "8.1.0", "allkeys-lru")
-    assert "Set it to noeviction" in str(info.warning)
-
-
-def test_a_server_that_tells_little_is_no_reason_to_warn():
-    info = ServerInfo.from_info(b"", rtt=0.001)
-
-    assert (info.version, info.policy, info.warning) == ("unknown", "unknown", None)
+    assert any("redis (version unknown) at redis://" in line for line in lines)
+    assert any("maxmemory-policy unknown" in line for line in lines)
