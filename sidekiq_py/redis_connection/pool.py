@@ -98,7 +98,7 @@ class _Shelf:
     """The connections of one process, or under gevent of one OS thread."""
 
     def __init__(self, size: int) -> None:
-        self.permits = threading.BoundedSemaphore(size)
+        self.permits = _semaphore(size)
         self.idle: list[RedisConnection] = []
         self.closed = False
 
@@ -120,9 +120,23 @@ class _Shelf:
             self.idle.pop().disconnect()
 
 
+def _under_gevent() -> bool:
+    """Asked without importing gevent, which clients in threads or without concurrency don't need."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("socket"))
+
+
 def _place_for_shelf() -> Any:
     """Where the shelf is kept: one for all threads, unless gevent ties sockets to their threads."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("socket"):
-        return monkey.get_original("threading", "local")()
+    if _under_gevent():
+        return sys.modules["gevent.monkey"].get_original("threading", "local")()
     return SimpleNamespace()
+
+
+def _semaphore(size: int) -> Any:
+    if _under_gevent():
+        from gevent.lock import Semaphore  # only where gevent is at work already
+
+        # Python's own loses a wake-up when the greenlet that was to get it is killed at that moment.
+        return Semaphore(size)
+    return threading.BoundedSemaphore(size)
