@@ -76,15 +76,20 @@ def _shortest(number: float) -> tuple[str, int]:
 
 
 def _classic(digits: str, exponent: int) -> str:
-    if -5 < exponent < 16:
+    if _is_plain(digits, exponent, smallest=-4):
         return _plain(digits, exponent)
     return f"{digits[0]}.{digits[1:] or '0'}e{exponent:+03d}"
 
 
 def _modern(digits: str, exponent: int) -> str:
-    if -8 < exponent < 15:
+    if _is_plain(digits, exponent, smallest=-9):
         return _plain(digits, exponent)
     return f"{digits[0]}{'.' + digits[1:] if digits[1:] else ''}e{exponent:+d}"
+
+
+def _is_plain(digits: str, exponent: int, *, smallest: int) -> bool:
+    """Whether Ruby writes the number without an exponent: neither tiny nor in need of zeros to fill up."""
+    return smallest <= exponent < 15 or 0 < exponent + 1 < len(digits)
 
 
 def _plain(digits: str, exponent: int) -> str:
