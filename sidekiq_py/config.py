@@ -91,6 +91,7 @@ class Config:
     lifecycle_events: dict[str, list[Callback]] = field(default_factory=lambda: {name: [] for name in EVENTS})
 
     origins: dict[str, str] = field(default_factory=dict)  # option -> "-c", "config/sidekiq.yml:3", …
+    files: list[str] = field(default_factory=list)  # the config files that were read, strongest first
     notices: list[str] = field(default_factory=list)  # to be logged once at boot, one sentence each
     _configured: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
     _frozen: bool = field(default=False, init=False, repr=False, compare=False)
@@ -184,11 +185,12 @@ class Config:
     def __setattr__(self, name: str, value: Any) -> None:
         if getattr(self, "_frozen", False):
             raise AttributeError(f"config.{name} can't change after launch")
-        if name not in type(self).__dataclass_fields__:
-            raise AttributeError(
-                f"config has no option {name!r}{did_you_mean(name, self.__dataclass_fields__)}"
-            )
+        known = type(self).__dataclass_fields__
+        if name not in known and name != "queues":
+            raise AttributeError(f"config has no option {name!r}{did_you_mean(name, known)}")
         super().__setattr__(name, value)
+        if name == "concurrency" and DEFAULT_QUEUE in getattr(self, "capsules", ()):
+            self.default_capsule.concurrency = value
 
 
 Configure: TypeAlias = Callable[[Config], object]

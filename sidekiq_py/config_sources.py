@@ -16,7 +16,7 @@ from sidekiq_py.config_files import find_files, load_file
 from sidekiq_py.config_options import BY_NAME, OPTIONS, Given, Option
 from sidekiq_py.did_you_mean import closest
 from sidekiq_py.errors import InvalidConfig
-from sidekiq_py.option_values import CapsuleOptions, shown
+from sidekiq_py.option_values import CapsuleOptions, Misfit, shown
 
 ENVIRONMENT_VARIABLES: Final = ("APP_ENV", "RAILS_ENV", "RACK_ENV")
 DEFAULT_ENVIRONMENT: Final = "development"
@@ -27,17 +27,20 @@ Layer: TypeAlias = Mapping[str, Given]
 def resolve(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Config:
     """The config that command line, environment and files make together.
 
-    `origins` says where each value is from. `arguments` holds what the command line gave, by the options' names in files. Raises InvalidConfig, which
-    says where the value came from, what was given and what is expected.
+    `arguments` holds what the command line gave, by the options' names in files; `origins` of the result says
+    where each value is from. Raises InvalidConfig: where the value is from, what it is, what is expected.
     """
-    notices: list[str] = []
-    outer = [_argument_layer(arguments), _environment_layer(environ, notices)]
+    config = Config()
+    outer = [_argument_layer(arguments), _environment_layer(environ, config.notices)]
     environment = _environment(outer, environ)
-    layers = [*outer, *_file_layers(outer, environment, environ, notices), _fallback_layer(environ)]
-    config = _fill(environment, layers)
+    paths = find_files(_first("config", outer), _first("require", outer))
+    files = [load_file(path, str(environment.value), environ) for path in paths]
+    inner = [layer for file in files for layer in (file.section, file.top)]
+    _fill(config, environment, [*outer, *inner, _fallback_layer(environ)])
     if dyno := environ.get("DYNO"):
         config.hostname, config.origins["hostname"] = dyno, "env DYNO"
-    config.notices.extend(notices)
+    config.files = [file.path for file in files if not file.is_empty]
+    config.notices += [notice for file in files for notice in file.notices]
     return config
 
 
@@ -114,16 +117,6 @@ def _environment(layers: Sequence[Layer], environ: Mapping[str, str]) -> Given:
     return found or Given(DEFAULT_ENVIRONMENT, "")
 
 
-def _file_layers(
-    layers: Sequence[Layer], environment: Given, environ: Mapping[str, str], notices: list[str]
-) -> Iterator[Layer]:
-    for path in find_files(_first("config", layers), _first("require", layers)):
-        options = load_file(path, str(environment.value), environ)
-        notices.extend(options.notices)
-        yield options.section
-        yield options.top
-
-
 def _fallback_layer(environ: Mapping[str, str]) -> Layer:
     layer: dict[str, Given] = {}
     if threads := environ.get("RAILS_MAX_THREADS"):
@@ -139,8 +132,7 @@ def _first(name: str, layers: Sequence[Layer]) -> Given | None:
     return next((layer[name] for layer in layers if name in layer), None)
 
 
-def _fill(environment: Given, layers: Sequence[Layer]) -> Config:
-    config = Config()
+def _fill(config: Config, environment: Given, layers: Sequence[Layer]) -> None:
     config.capsule(DEFAULT_QUEUE)  # Sidekiq too always has it, and first
     for option in OPTIONS:
         given = environment if option.name == "environment" else _first(option.name, layers)
@@ -150,7 +142,6 @@ def _fill(environment: Given, layers: Sequence[Layer]) -> Config:
         config.log_level, config.origins["log_level"] = "debug", config.origins["verbose"]
     if "tag" not in config.origins:
         config.tag = default_tag(config.require)
-    return config
 
 
 def _set(config: Config, option: Option, given: Given) -> None:
@@ -169,9 +160,9 @@ def _read(option: Option, given: Given) -> object:
         return option.read(given.value)
     except InvalidConfig as error:
         raise InvalidConfig(f"{given.origin}: {error}") from None
-    except ValueError as misfit:
+    except Misfit as misfit:
         raise InvalidConfig(
-            f"{given.origin}: {option.name} must be {misfit}, got {shown(given.value)}"
+            f"{given.origin}: {option.name} must be {misfit}, got {shown(given.value)}{misfit.hint}"
         ) from None
 
 

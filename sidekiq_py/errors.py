@@ -22,6 +22,14 @@ class InvalidConfig(SidekiqError, ValueError):
     """An option, a config file or an environment variable says something that can't be followed."""
 
 
+class HandlersNotLoaded(SidekiqError):
+    """The application's handlers can't be imported; `.trace` is its own traceback, "" when it has none."""
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
 class InvalidPayload(SidekiqError, ValueError):
     """Bytes from Redis are not a job that could ever run, in Python or in Ruby."""
 

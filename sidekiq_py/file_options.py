@@ -73,6 +73,11 @@ class FileOptions:
     section: dict[str, Given] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing here: a pyproject.toml may be there for other reasons."""
+        return not (self.top or self.section or self.notices)
+
 
 def read_mapping(mapping: Mapping[str, Any], path: str, environment: str) -> FileOptions:
     """Sort a file's top level. Raises InvalidConfig for a key that nobody knows, also in other sections."""

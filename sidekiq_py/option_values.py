@@ -17,13 +17,18 @@ from sidekiq_py.redis_connection import RedisOptions
 Reader: TypeAlias = Callable[[object], object]
 CapsuleOptions: TypeAlias = dict[str, dict[str, object]]
 
+LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 SHOWN: Final = 100  # characters of a value in an error message
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
 
 class Misfit(ValueError):
-    """The value can't be used; the message says what is expected instead."""
+    """The value can't be used: says what is expected instead, and `hint` what was meant perhaps."""
+
+    def __init__(self, expected: str, hint: str = "") -> None:
+        super().__init__(expected)
+        self.hint = hint
 
 
 def whole_number(least: int) -> Reader:
@@ -76,7 +81,7 @@ def one_of(*choices: str) -> Reader:
     def read(given: object) -> str:
         word = str(given).strip()
         if word not in choices:
-            raise Misfit(f"one of {', '.join(choices)}{did_you_mean(word, choices)}")
+            raise Misfit(f"one of {', '.join(choices)}", did_you_mean(word, choices))
         return word
 
     return read
@@ -93,9 +98,7 @@ def dialect(given: object) -> int:
 def log_level(given: object) -> str:
     """debug, info, warn, error or fatal."""
     if not isinstance(given, str) or parse_level(given) is None:
-        raise Misfit(
-            f"one of debug, info, warn, error, fatal{did_you_mean(str(given), ('debug', 'info', 'error'))}"
-        )
+        raise Misfit(f"one of {', '.join(LEVELS)}", did_you_mean(str(given), LEVELS))
     return given.strip().lower()
 
 
