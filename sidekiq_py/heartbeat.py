@@ -70,6 +70,7 @@ class Heartbeat:
         dialect: Dialect | None,
         on_beat: Callable[[bool], object],
         on_signal: Callable[[str], object],
+        show_title: Callable[[str], object] = lambda _title: None,
     ) -> None:
         self._info = info
         self._connection = connect()
@@ -81,6 +82,7 @@ class Heartbeat:
         self._given_dialect = dialect
         self._on_beat = on_beat
         self._on_signal = on_signal
+        self._show_title = show_title
         self._flush = Flush(0, 0, 0)
         self._counted_processed = self._counted_failed = 0
         self._rtt_us = 0
@@ -113,6 +115,7 @@ class Heartbeat:
 
     def beat(self) -> None:
         """One heartbeat. Raises RedisDown; counts that were not written go with the next one."""
+        self._show_title(self._info.title(len(self._work_state.running), quiet=self.is_quiet))
         self._rtt_us = self._measure_round_trip()
         known = self._send()
         self._learn_peers()

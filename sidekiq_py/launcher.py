@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -30,6 +31,7 @@ from sidekiq_py.fetch import Fetcher, requeue_leftovers
 from sidekiq_py.heartbeat import Heartbeat
 from sidekiq_py.idle_wait import BLOCK
 from sidekiq_py.job_logger import JobLogger
+from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import CLEAN_UP_TIME, Manager
 from sidekiq_py.metrics.execution import ExecutionTracker
 from sidekiq_py.process_info import ProcessInfo
@@ -52,9 +54,17 @@ OWN_CONNECTIONS: Final = 5  # that record failures; each is held for a round tri
 class Launcher:
     """One server process. `run` is its whole life; tests and embedders use `boot`, `quiet` and `stop`."""
 
-    def __init__(self, config: Config, registry: Registry, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        registry: Registry,
+        *,
+        clock: Clock | None = None,
+        job_levels: JobLevels | None = None,
+    ) -> None:
         config.freeze()
         self._config = config
+        self._job_levels = job_levels
         self._registry = registry
         self._clock = clock or Clock()
         self._started_at = self._clock.monotonic()
@@ -178,6 +188,7 @@ class Launcher:
             dialect=Dialect(config.dialect) if config.dialect else None,
             on_beat=lambda is_first: hub_loop.run_callback_threadsafe(gevent.spawn, self._on_beat, is_first),
             on_signal=lambda name: os.kill(os.getpid(), getattr(signal, f"SIG{name}")),
+            show_title=_title_setter(),
         )
 
     def _make_parts(self) -> Parts:
@@ -192,6 +203,7 @@ class Launcher:
                 skip=config.skip_default_job_logging,
                 attributes=config.logged_job_attributes,
                 show_args=ArgsFilter() if config.log_args else None,
+                levels=self._job_levels,
             ),
             clock=self._clock,
             report=self._report,
@@ -316,3 +328,12 @@ class Launcher:
         logger.error("a job did not let the process stop; its work is back on the queue")
         sys.stdout.flush()
         os._exit(code)
+
+
+def _title_setter() -> Callable[[str], object]:
+    """Shows a title in `ps` when the package `setproctitle` is there, else does nothing."""
+    try:
+        from setproctitle import setproctitle  # an extra
+    except ImportError:
+        return lambda _title: None
+    return setproctitle

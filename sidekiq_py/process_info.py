@@ -68,6 +68,11 @@ class ProcessInfo:
         }
         return generate(info)
 
+    def title(self, busy: int, *, quiet: bool) -> str:
+        """What `ps` shows: Sidekiq's form, so that scripts which grep for "sidekiq" and "busy" still work."""
+        words = ["sidekiq-py", VERSION, self.config.tag, f"[{busy} of {self.concurrency} busy]"]
+        return " ".join([*words, "stopping"] if quiet else words)
+
 
 def _describe(capsule: Capsule) -> dict[str, object]:
     return {"concurrency": capsule.concurrency, "mode": capsule.mode, "weights": capsule.weights}

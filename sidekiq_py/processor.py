@@ -23,6 +23,7 @@ from sidekiq_py.metrics.execution import ExecutionTracker
 from sidekiq_py.middleware import ServerMiddleware, compose
 from sidekiq_py.payload import Payload, parse
 from sidekiq_py.registry import Registry
+from sidekiq_py.running_job import bind
 from sidekiq_py.work_state import Running, WorkState
 
 YIELD_AFTER: Final = 0.001  # seconds; a longer job lets heart and fetch have a turn before the next one
@@ -104,10 +105,11 @@ class Processor:
             def perform() -> object:
                 return handler.function(*handler.bind(job["args"]))
 
-            if parts.server_middleware:
-                compose(parts.server_middleware, (job, work.queue), perform)()
-            else:
-                perform()
+            with bind(job, work.queue):
+                if parts.server_middleware:
+                    compose(parts.server_middleware, (job, work.queue), perform)()
+                else:
+                    perform()
         except BaseException as error:  # sys.exit, KeyboardInterrupt and kills too: they end the job, not us
             return error
         return None
