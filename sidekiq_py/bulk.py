@@ -42,7 +42,9 @@ class Plan:
                 f"'jid' is for one job, these are {len(rows):,}; leave it out, each gets its own"
             )
         ats = _due_times(items, len(rows), now)
-        size = batch_size or items.get("batch_size") or (BATCH if ats is None else SCHEDULED_BATCH)
+        size = items.get("batch_size") if batch_size is None else batch_size
+        if size is None:
+            size = BATCH if ats is None else SCHEDULED_BATCH
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise InvalidJob(f"'batch_size' is a whole number of jobs from 1 on, got {size!r}")
         return cls(item=item, rows=rows, ats=ats, batch_size=size)
@@ -98,14 +100,15 @@ def _rows(items: object) -> Sequence[Sequence[Any]]:
         job_util.validate(items)
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise InvalidJob(
-            f"'args' of a bulk push is a list of argument lists, as in [[1], [2]], got {given!r:.80}"
+            "'args' of a bulk push is a list of argument lists, as in [[1], [2]], "
+            f"got {job_util.described(given)}"
         )
     rows = list(given)
     if not _ROWS.issuperset(map(type, rows)):
         index, odd = next((index, row) for index, row in enumerate(rows) if type(row) not in _ROWS)
         raise InvalidJob(
             "'args' of a bulk push is a list of argument lists, as in [[1], [2]]: "
-            f"number {index} is a {type(odd).__name__}: {odd!r:.80}"
+            f"number {index} is {job_util.described(odd)}"
         )
     return rows
 

@@ -35,16 +35,16 @@ _HINTS: Final[Mapping[str, str]] = {
 def validate(item: object) -> Mapping[str, Any]:
     """The item, once it is known to be a job description that Ruby would take too. Raises InvalidJob."""
     if not isinstance(item, Mapping):
-        raise InvalidJob(f"a job is a dict with 'class' and 'args', got {_described(item)}")
+        raise InvalidJob(f"a job is a dict with 'class' and 'args', got {described(item)}")
     for key in ("class", "args"):
         if key not in item:
             raise InvalidJob(f"a job needs 'class' and 'args', {key!r} is missing in {_short(dict(item))}")
     if not isinstance(item["class"], str) or not item["class"]:
-        raise InvalidJob(f"'class' is the job class name, as in 'HardJob', got {_described(item['class'])}")
+        raise InvalidJob(f"'class' is the job class name, as in 'HardJob', got {described(item['class'])}")
     if not isinstance(item["args"], list | tuple):
-        raise InvalidJob(f"'args' is the list of arguments, as in ['bob', 5], got {_described(item['args'])}")
+        raise InvalidJob(f"'args' is the list of arguments, as in ['bob', 5], got {described(item['args'])}")
     if item.get("jid") is not None and not (isinstance(item["jid"], str) and item["jid"]):
-        raise InvalidJob(f"'jid' is a string, got {_described(item['jid'])}; leave it out to get a new one")
+        raise InvalidJob(f"'jid' is a string, got {described(item['jid'])}; leave it out to get a new one")
     check_options(item)
     return item
 
@@ -65,9 +65,7 @@ def normalize(item: Mapping[str, Any], created_at: float) -> Payload:
 def check_time(at: object) -> None:
     """Raises InvalidJob unless `at` is a finite number of epoch seconds."""
     if isinstance(at, bool) or not isinstance(at, int | float) or not isfinite(at):
-        raise InvalidJob(
-            f"'at' is a number of seconds since 1970, got {_described(at)}; try when.timestamp()"
-        )
+        raise InvalidJob(f"'at' is a number of seconds since 1970, got {described(at)}; try at.timestamp()")
 
 
 def declared_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +80,7 @@ def declared_options(given: Mapping[str, Any]) -> dict[str, Any]:
         )
     retry = options.get("retry")
     if retry is not None and not isinstance(retry, bool | int):
-        raise InvalidJob(f"'retry' is True, False or a number of retries, got {_described(retry)}")
+        raise InvalidJob(f"'retry' is True, False or a number of retries, got {described(retry)}")
     check_options(options)
     if options.get("retry_for") is not None:
         options["retry_for"] = normalize_retry_for(options["retry_for"])
@@ -106,21 +104,21 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 def _check_queue(queue: object, option: str) -> None:
     if not isinstance(queue, str) or not queue:
-        raise InvalidJob(f"{option!r} is a queue's name, as in 'default', got {_described(queue)}")
+        raise InvalidJob(f"{option!r} is a queue's name, as in 'default', got {described(queue)}")
     if queue.startswith("queue:"):
         raise InvalidJob(f"{option!r} is the bare name, without 'queue:' in front, got {queue!r}")
 
 
 def _check_tags(tags: object) -> None:
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise InvalidJob(f"'tags' is a list of strings, as in ['urgent'], got {_described(tags)}")
+        raise InvalidJob(f"'tags' is a list of strings, as in ['urgent'], got {described(tags)}")
 
 
 def normalize_retry_for(retry_for: object) -> int:
     """`retry_for` in whole seconds, as Ruby stores it; takes a timedelta too. Raises InvalidJob."""
     seconds = retry_for.total_seconds() if hasattr(retry_for, "total_seconds") else retry_for
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not isfinite(seconds):
-        raise InvalidJob(f"'retry_for' is a number of seconds, got {_described(retry_for)}")
+        raise InvalidJob(f"'retry_for' is a number of seconds, got {described(retry_for)}")
     if seconds > RETRY_FOR_LIMIT:
         raise InvalidJob(
             f"'retry_for' is how long to retry, in seconds, at most {RETRY_FOR_LIMIT:,}; {seconds!r} looks "
@@ -133,8 +131,10 @@ def verify_json(job: Payload) -> None:
     """Raises InvalidJob, with the path of the odd one, unless every value is JSON that Ruby reads alike."""
     for key, value in job.items():
         if type(key) is not str:
-            raise InvalidJob(f"a job's keys are strings, got {_described(key)}")
-        if type(value) not in _SCALARS:
+            raise InvalidJob(f"a job's keys are strings, got {described(key)}")
+        if key == "args":
+            verify_args(value, key)
+        elif type(value) not in _SCALARS:
             _verify(value, key, 1)
 
 
@@ -174,13 +174,13 @@ def _verify_list(values: list[object], path: str, depth: int) -> None:
 def _verify_dict(values: dict[object, object], path: str, depth: int) -> None:
     for key, value in values.items():
         if type(key) is not str:
-            raise InvalidJob(f"{path} has the key {_described(key)}; JSON's keys are strings, try str(key)")
+            raise InvalidJob(f"{path} has the key {described(key)}; JSON's keys are strings, try str(key)")
         if type(value) not in _SCALARS:
             _verify(value, f"{path}[{_quoted(key)}]", depth + 1)
 
 
 def surrogate_path(value: object, path: str) -> str | None:
-    """Where the text sits that UTF-8 can't hold (half of a surrogate pair), or None."""
+    """Where the text sits that UTF-8 can't hold (half of a surrogate pair), or None. A job's path is ""."""
     if isinstance(value, str):
         return path if any("\ud800" <= character <= "\udfff" for character in value) else None
     pairs: Any = ()
@@ -189,20 +189,24 @@ def surrogate_path(value: object, path: str) -> str | None:
     elif isinstance(value, dict):
         if found := next((key for key in value if surrogate_path(key, "key")), None):
             return f"the key {found!r} of {path}"
-        pairs = ((f"[{_quoted(key)}]", item) for key, item in value.items())
+        pairs = ((f"[{_quoted(key)}]" if path else key, item) for key, item in value.items())
     return next((found for step, item in pairs if (found := surrogate_path(item, path + step))), None)
 
 
 def _refusal(value: object, path: str) -> str:
     hint = _HINTS.get(type(value).__name__, "give plain data and look the rest up in the job")
     return (
-        f"{path} is {_described(value)}; a job's arguments are JSON: str, int, float, bool, None, list and "
+        f"{path} is {described(value)}; a job's arguments are JSON: str, int, float, bool, None, list and "
         f"dict with string keys. {hint[:1].upper()}{hint[1:]}"
     )
 
 
-def _described(value: object) -> str:
-    return f"a {type(value).__name__}: {_short(value)}" if value is not None else "None"
+def described(value: object) -> str:
+    """The value for a message: its type and, cut short, itself."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}: {_short(value)}"
 
 
 def _short(value: object) -> str:
