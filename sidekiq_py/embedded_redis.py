@@ -73,13 +73,15 @@ class EmbeddedRedis:
         *,
         binary: Path | None = None,
         port: bool = False,
+        config: Path | None = None,
         flags: Sequence[str] = (),
     ) -> None:
         self.binary = binary or find_binary()
         self._own_directory = directory is None
         self.directory = directory or Path(tempfile.mkdtemp(prefix="sidekiq-py-"))
         self.socket_path = self._short_socket_path()
-        self.port: int | None = _free_port() if port else None
+        self.port: int | None = free_port() if port else None
+        self._config = config
         self._flags = tuple(flags)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -134,7 +136,8 @@ class EmbeddedRedis:
     def _command(self) -> list[str]:
         listen = ["--port", str(self.port or 0), "--bind", "127.0.0.1", "--unixsocket", str(self.socket_path)]
         home = ["--dir", str(self.directory)]
-        return [str(self.binary), *QUIET_FLAGS, *listen, *home, *self._flags]
+        config = [str(self._config)] if self._config else []
+        return [str(self.binary), *config, *QUIET_FLAGS, *listen, *home, *self._flags]
 
     def _short_socket_path(self) -> Path:
         path = self.directory.absolute() / "redis.sock"
@@ -183,7 +186,8 @@ class EmbeddedRedis:
         return self.log.read_text(errors="replace")[-2000:]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

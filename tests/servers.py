@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sidekiq_py.embedded_redis import EmbeddedRedis, binary_in_wheel, binary_on_path, version_of
+from sidekiq_py.embedded_redis import EmbeddedRedis, binary_in_wheel, binary_on_path, free_port, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+__all__ = ["MATRIX", "Kind", "Server", "ServerMissing", "free_port", "start_sentinel", "start_server"]
 
 Kind = Literal["default", "redis7", "redis6", "valkey9"]
 Server = EmbeddedRedis
@@ -35,6 +37,30 @@ def start_server(
     directory.mkdir(parents=True, exist_ok=True)
     return EmbeddedRedis(
         directory, binary=binary, port=port, flags=(*debug_flags(binary), *extra_args)
+    ).start()
+
+
+def start_sentinel(
+    kind: Kind,
+    directory: Path,
+    *,
+    master: Server,
+    quorum: int,
+    password: str = "",
+    extra_args: Sequence[str] = (),
+) -> Server:
+    """A sentinel on a free port that watches `master` as `main`, and gives it up after 300 ms of silence."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config = directory / "sentinel.conf"
+    lines = [
+        f"sentinel monitor main 127.0.0.1 {master.port} {quorum}",
+        "sentinel down-after-milliseconds main 300",
+        "sentinel failover-timeout main 3000",
+        f"sentinel auth-pass main {password}" if password else "",
+    ]
+    config.write_text("\n".join(lines))
+    return EmbeddedRedis(
+        directory, binary=binary_of(kind), port=True, config=config, flags=("--sentinel", *extra_args)
     ).start()
 
 

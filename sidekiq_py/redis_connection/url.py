@@ -23,7 +23,7 @@ EXPECTED: Final = (
     "or redis+sentinel://[user:password@]host[:port],host[:port]/master_name[/db]; "
     "for example redis://localhost:6379/0"
 )
-PASSWORD_IN_USERINFO: Final = re.compile(r"(//[^/@?#]*?:)(.*)(@)")
+PASSWORD_IN_USERINFO: Final = re.compile(r"^((?:[\w+.-]+://)?[^/@?#:]*:)(.*)(@)")
 PASSWORD_IN_QUERY: Final = re.compile(r"(password=)[^&#]*")
 
 
@@ -93,7 +93,7 @@ def parse_url(url: str) -> Address:
 
 def parse_host(text: str, default_port: int, url: str) -> tuple[str, int]:
     """`host`, `host:port` or `[v6]:port` as a pair."""
-    found = re.fullmatch(r"(\[[^\]]+\]|[^:\s/]+)(?::(\d{1,5}))?", text.strip())
+    found = re.fullmatch(r"(\[[^\]]+\]|[^:\s/,]+)(?::(\d{1,5}))?", text.strip())
     if found is None or not 0 < int(found.group(2) or default_port) < 65536:
         _reject(url, f"{text!r} is not a host[:port]")
     return unquote(found.group(1)).strip("[]"), int(found.group(2) or default_port)
@@ -107,9 +107,18 @@ def _split(url: str) -> SplitResult:
         parts.username, parts.password  # noqa: B018  # both may raise ValueError
     except ValueError as error:
         _reject(url, str(error))
+    if _has_stray_userinfo(parts):
+        _reject(url, "write @ : / ? # in a user or password as %40 %3A %2F %3F %23")
     if parts.scheme not in SCHEMES:
         _reject(url, f"the scheme {parts.scheme!r} is unknown" if parts.scheme else "it has no scheme")
     return parts
+
+
+def _has_stray_userinfo(parts: SplitResult) -> bool:
+    """A password with a bare / ? or # ends the host part early; naming a piece of it would show the rest."""
+    if parts.scheme == "unix" and not parts.netloc:
+        return False
+    return "@" in parts.path or "@" in parts.fragment or "@" in parts.query.partition("=")[0]
 
 
 def _query(parts: SplitResult, url: str) -> dict[str, str]:
