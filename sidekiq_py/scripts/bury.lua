@@ -2,10 +2,11 @@
 -- KEYS: source (a claim or queue list, or a sorted set), dead
 -- ARGV: "list" or "zset", now, oldest time kept, most jobs, then for each job: member in the source, payload
 --       to store. A payload with the same bytes as the member is stored as it is.
--- Returns how many moved.
+-- Returns which moved: their positions among the jobs given, from 1.
 --
 -- The trim removes ranks 0 to -most, as Ruby's does: at most (most - 1) jobs stay.
-local moved = 0
+redis.call('ZCARD', KEYS[2]) -- raises WRONGTYPE here, while every job is still in its source
+local moved = {}
 for i = 5, #ARGV, 2 do
   local held
   if ARGV[1] == 'zset' then
@@ -15,7 +16,7 @@ for i = 5, #ARGV, 2 do
   end
   if held == 1 then
     redis.call('ZADD', KEYS[2], ARGV[2], ARGV[i + 1])
-    moved = moved + 1
+    moved[#moved + 1] = (i - 3) / 2
   end
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[3])

@@ -18,9 +18,9 @@ for i = 1, n do
   if redis.call('SISMEMBER', KEYS[2], ARGV[3 + i]) == 1 then
     taken[i] = false
   else
-    local length = redis.pcall('LLEN', KEYS[2 + i])
-    if type(length) == 'table' then
-      taken[i] = length.err
+    local length, claimed = redis.pcall('LLEN', KEYS[2 + i]), redis.pcall('LLEN', KEYS[2 + n + i])
+    if type(length) == 'table' or type(claimed) == 'table' then
+      taken[i] = type(length) == 'table' and length.err or claimed.err
     else
       -- An even share of what waits: one process must not swallow a small burst that others could run.
       room[i] = math.max(1, math.ceil(length / processes))
