@@ -13,6 +13,7 @@ from typing import Final
 import gevent
 
 from sidekiq_py import keys
+from sidekiq_py.api.morgue import BURY, DeadLimits
 from sidekiq_py.backtrace import backtrace_lines, encode_within
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import Backoff, ErrorReporter, RedisState
@@ -44,7 +45,6 @@ HAND_BACKS_TTL: Final = 24 * 60 * 60
 
 _ACKNOWLEDGE = load("acknowledge")
 _RESCHEDULE = load("reschedule")
-_BURY = load("bury")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,7 @@ class FailureOptions:
     """What the configuration says about failures; see `Config` for each."""
 
     max_retries: int = 25
-    dead_max_jobs: int = 10_000
-    dead_timeout_in_seconds: float = 180 * 24 * 60 * 60
+    dead_limits: DeadLimits = DeadLimits()
     unknown: UnknownClass = "retry"
     backtrace_cleaner: BacktraceCleaner = list
     death_handlers: tuple[DeathHandler, ...] | list[DeathHandler] = ()
@@ -216,10 +215,8 @@ class FailureRecorder:
         self._tell_death_handlers(job, error)
 
     def _bury(self, work: UnitOfWork, stored: bytes) -> None:
-        now, options = self._clock.now(), self._options
-        oldest = now - options.dead_timeout_in_seconds
-        trim: list[Arg] = [repr(now), repr(oldest), options.dead_max_jobs]
-        self._persist(_BURY, work, [keys.DEAD], ["list", *trim, work.raw, stored])
+        args = self._options.dead_limits.bury_args("list", self._clock.now(), [(work.raw, stored)])
+        self._persist(BURY, work, [keys.DEAD], args)
 
     def _is_handed_back(self, work: UnitOfWork, job: Payload) -> bool:
         """Give a job of an unknown class to the others: unchanged, uncounted, later, and not for ever."""

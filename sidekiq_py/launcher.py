@@ -20,6 +20,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from sidekiq_py import banner
+from sidekiq_py.api.morgue import DeadLimits
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
@@ -71,6 +72,9 @@ class Launcher:
         self._redis_state = RedisState(self._clock)
         self._report = ErrorReporter(config.error_handlers)
         self._info = ProcessInfo.of_this_process(config, now=self._clock.now())
+        self._dead_limits = DeadLimits(
+            max_jobs=config.dead_max_jobs, timeout_in_seconds=config.dead_timeout_in_seconds
+        )
         self._work_state = WorkState()
         self._tracker = ExecutionTracker()
         self._redis = RedisPool(config.redis, size=OWN_CONNECTIONS)
@@ -216,8 +220,7 @@ class Launcher:
             redis=self._redis,
             options=FailureOptions(
                 max_retries=config.max_retries,
-                dead_max_jobs=config.dead_max_jobs,
-                dead_timeout_in_seconds=config.dead_timeout_in_seconds,
+                dead_limits=self._dead_limits,
                 unknown=config.unknown,
                 backtrace_cleaner=config.backtrace_cleaner,
                 death_handlers=config.death_handlers,
@@ -250,8 +253,7 @@ class Launcher:
             redis_state=self._redis_state,
             report=self._report,
             poll_interval=partial(poll_interval, config),
-            dead_max_jobs=config.dead_max_jobs,
-            dead_timeout_in_seconds=config.dead_timeout_in_seconds,
+            dead_limits=self._dead_limits,
         )
 
     def _connect_for_fetch(self) -> RedisConnection:
@@ -262,7 +264,7 @@ class Launcher:
     def _introduce(self, server: ServerInfo) -> None:
         for line in banner.boot_lines(self._config, server, self._registry.names(), identity=self.identity):
             logger.info("%s", line)
-        for sentence in (*self._config.notices, *server.warnings):
+        for sentence in server.warnings:
             logger.warning("%s", sentence)
 
     def _on_beat(self, is_first: bool) -> None:

@@ -13,6 +13,7 @@ from copy import deepcopy
 from typing import Final
 
 from sidekiq_py import keys
+from sidekiq_py.api.morgue import DeadLimits
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import Component, ErrorReporter, RedisState
 from sidekiq_py.config import Config
@@ -36,7 +37,6 @@ SPREAD: Final = (
 POSTPONE: Final = 60.0  # seconds until a job that client middleware choked on is tried again
 
 _PROMOTE = load("promote")
-_BURY = load("bury")
 
 
 class Poller(Component):
@@ -55,8 +55,7 @@ class Poller(Component):
         redis_state: RedisState,
         report: ErrorReporter,
         poll_interval: Callable[[int], float],
-        dead_max_jobs: int,
-        dead_timeout_in_seconds: float,
+        dead_limits: DeadLimits,
     ) -> None:
         super().__init__(redis_state=redis_state, report=report)
         self._connection = connection
@@ -64,8 +63,7 @@ class Poller(Component):
         self._surroundings = surroundings
         self._clock = clock
         self._poll_interval = poll_interval
-        self._dead_max_jobs = dead_max_jobs
-        self._dead_timeout = dead_timeout_in_seconds
+        self._dead_limits = dead_limits
 
     def tick(self) -> float:
         """Move what is due; returns the seconds until there is something to do, or to look again."""
@@ -128,8 +126,7 @@ class Poller(Component):
         """Ruby would take such an entry out, raise, and lose it."""
         failed_at = self._surroundings.dialect.timestamp(now)
         stored = shell_for(member, queue="default", reason=str(error), failed_at=failed_at)
-        trim: list[Arg] = [repr(now), repr(now - self._dead_timeout), self._dead_max_jobs]
-        if self._connection.run_script(_BURY, [set_name, keys.DEAD], ["zset", *trim, member, stored]):
+        if self._dead_limits.bury(self._connection, set_name, "zset", now, [(member, stored)]):
             logger.error("an entry of %s is no job (%s); it is in the dead set now", set_name, error)
 
     def _next_due(self) -> float | None:

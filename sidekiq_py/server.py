@@ -53,7 +53,7 @@ def _run(config: Config, logs: LoggingSetup) -> int:
         )
     for notice in config.notices:
         logger.warning("%s", notice)
-    return Launcher(config, registry).run()
+    return Launcher(config, registry, job_levels=logs.levels).run()
 
 
 def _fail(code: ExitCode, sentence: str) -> int:
