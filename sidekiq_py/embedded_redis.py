@@ -82,8 +82,9 @@ class EmbeddedRedis:
         self.socket_path = self._short_socket_path()
         self.port: int | None = free_port() if port else None
         self._config = config
-        self._flags = tuple(flags)
+        self.flags = tuple(flags)
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -109,6 +110,7 @@ class EmbeddedRedis:
             self._process = subprocess.Popen(
                 self._command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
+        self._guard = _end_with_us(self._process.pid)
         for _ in self._pauses(START_TIMEOUT):
             if self._answers():
                 return self
@@ -137,7 +139,7 @@ class EmbeddedRedis:
         listen = ["--port", str(self.port or 0), "--bind", "127.0.0.1", "--unixsocket", str(self.socket_path)]
         home = ["--dir", str(self.directory)]
         config = [str(self._config)] if self._config else []
-        return [str(self.binary), *config, *QUIET_FLAGS, *listen, *home, *self._flags]
+        return [str(self.binary), *config, *QUIET_FLAGS, *listen, *home, *self.flags]
 
     def _short_socket_path(self) -> Path:
         path = self.directory.absolute() / "redis.sock"
@@ -169,12 +171,19 @@ class EmbeddedRedis:
         process, self._process = self._process, None
         if process is None:
             return
+        self._dismiss_guard()
         (process.kill if with_kill else process.terminate)()
         try:
             process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def _dismiss_guard(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.kill()
+            guard.communicate()
 
     def _remove_own_directory(self) -> None:
         if self.socket_path.parent != self.directory.absolute():
@@ -184,6 +193,12 @@ class EmbeddedRedis:
 
     def _end_of_log(self) -> str:
         return self.log.read_text(errors="replace")[-2000:]
+
+
+def _end_with_us(pid: int) -> subprocess.Popen[bytes]:
+    """A guard that kills the server once its input closes: so when we die, even by `kill -9`."""
+    script = f"read nothing; kill -9 {pid}"
+    return subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
 
 
 def free_port() -> int:
