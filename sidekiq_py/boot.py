@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from sidekiq_py.did_you_mean import did_you_mean
 from sidekiq_py.errors import HandlersNotLoaded
 
 HANDLER_NAMES: Final = ("handlers", "jobs")  # modules or packages that a directory is searched for
@@ -45,7 +46,8 @@ def _module_names(require: str, *, chosen: bool) -> Iterator[str]:
         yield from _in_directory(path.resolve(), chosen=chosen)
     elif path.suffix == ".py":
         if not path.is_file():
-            raise HandlersNotLoaded(f"-r {require}: there is no such file in {Path.cwd()}")
+            near = did_you_mean(require, [str(file) for file in path.parent.glob("*.py")])
+            raise HandlersNotLoaded(f"-r {require}: there is no such file in {Path.cwd()}{near}")
         yield _file(path.resolve())
     elif path.suffix == ".rb":
         raise HandlersNotLoaded(f"-r {require} is a Ruby file; give the Python file with your handlers")

@@ -150,7 +150,7 @@ class _Template:
             self._blocks.pop()
             return
         open_to_it = block.outer and not block.taken
-        block.writing = open_to_it and self._holds(tag, word, rest, wanted=open_to_it)
+        block.writing = self._holds(tag, word, rest, wanted=open_to_it) and open_to_it
         block.taken = block.taken or block.writing
 
     def _holds(self, tag: Tag, word: str, rest: str, *, wanted: bool) -> bool:

@@ -10,6 +10,7 @@ import os
 import sys
 
 from sidekiq_py.boot import load_handlers
+from sidekiq_py.client_defaults import defaults
 from sidekiq_py.config import Config
 from sidekiq_py.errors import HandlersNotLoaded, RedisAuthError, RedisDown, RedisError
 from sidekiq_py.exit_code import ExitCode
@@ -32,6 +33,7 @@ def run_server(config: Config) -> int:
         environ=os.environ,
         attributes=config.logged_job_attributes,
     )
+    defaults.use(config)  # handlers that push while they load do it by the server's settings
     try:
         return _run(config, logs)
     except HandlersNotLoaded as error:

@@ -112,7 +112,7 @@ class _Loader(yaml.SafeLoader):
 
     def _at_symbol(self) -> bool:
         follows = self.peek(1)
-        starts = follows.isalpha() or follows == "_"
+        starts = follows.isalpha() or follows in ("_", '"', "'")
         return bool(
             self.peek() == ":" and starts and self.index and self.buffer[self.pointer - 1] in "[{, \t\n"
         )
