@@ -13,7 +13,7 @@ from typing import Final
 import gevent
 
 from sidekiq_py import keys
-from sidekiq_py.api.morgue import BURY, DeadLimits
+from sidekiq_py.api.morgue import DeadLimits
 from sidekiq_py.backtrace import backtrace_lines, encode_within
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import Backoff, ErrorReporter, RedisState
@@ -45,6 +45,7 @@ HAND_BACKS_TTL: Final = 24 * 60 * 60
 
 _ACKNOWLEDGE = load("acknowledge")
 _RESCHEDULE = load("reschedule")
+_BURY = load("bury")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,8 +216,8 @@ class FailureRecorder:
         self._tell_death_handlers(job, error)
 
     def _bury(self, work: UnitOfWork, stored: bytes) -> None:
-        args = self._options.dead_limits.bury_args("list", self._clock.now(), [(work.raw, stored)])
-        self._persist(BURY, work, [keys.DEAD], args)
+        args = self._options.dead_limits.bury_args("list", now=self._clock.now(), jobs=[(work.raw, stored)])
+        self._persist(_BURY, work, [keys.DEAD], args)
 
     def _is_handed_back(self, work: UnitOfWork, job: Payload) -> bool:
         """Give a job of an unknown class to the others: unchanged, uncounted, later, and not for ever."""

@@ -144,6 +144,7 @@ class Heartbeat:
             [
                 ("SREM", keys.PROCESSES, self._info.identity),
                 ("UNLINK", keys.work(self._info.identity), keys.workers(self._info.identity)),
+                ("HDEL", keys.CLAIM_OWNERS, self._info.identity),
             ]
         )
         self._write_metrics()
@@ -205,11 +206,13 @@ class Heartbeat:
                 *(identity, keys.PROCESSES, keys.signals(identity)),
                 *(keys.STAT_PROCESSED, keys.stat_processed_on(today)),
                 *(keys.STAT_FAILED, keys.stat_failed_on(today)),
+                keys.CLAIM_OWNERS,
                 *work_keys,
             ],
             [
                 *(identity, keys.HEARTBEAT_TTL, keys.STAT_DAY_TTL),
                 *(flush.number, flush.processed, flush.failed),
+                self._info.owner_json,
                 *(len(process), *process, *work),
             ],
         )

@@ -29,6 +29,9 @@ DEPLOY_MARKS_TTL: Final = 90 * 24 * 60 * 60  # seconds
 DEPLOY_LOCK_TTL: Final = 60  # seconds
 
 CLAIM_OWNERS: Final = "sidekiq-py:processes"  # HASH identity -> JSON {hostname, pid, started_at, queues}
+CLAIM_PREFIX: Final = "sidekiq-py:claim:"  # what claim lists begin with; see `claim`
+SWEEP_LOCK: Final = "sidekiq-py:sweep"  # STRING, the lock of whoever looks for dead processes; seconds
+CRASHES_TTL: Final = 72 * 60 * 60  # seconds; a job that kills its process three times in these is dead
 
 
 def queue(name: str) -> str:
@@ -41,7 +44,12 @@ def claim(identity: str, queue_name: str) -> str:
 
     An identity holds no `|`, so the first one splits the key whatever the queue is called.
     """
-    return f"sidekiq-py:claim:{identity}|{queue_name}"
+    return f"{CLAIM_PREFIX}{identity}|{queue_name}"
+
+
+def crashes(jid: str) -> str:
+    """STRING counter: how often a process died while it ran this job; 72 h after the last."""
+    return f"sidekiq-py:crashes:{jid}"
 
 
 def hand_backs(jid: str) -> str:

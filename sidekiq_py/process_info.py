@@ -68,6 +68,18 @@ class ProcessInfo:
         }
         return generate(info)
 
+    @cached_property
+    def owner_json(self) -> bytes:
+        """Its entry in the registry of those who own claims; see `rescue.Owner`."""
+        return generate(
+            {
+                "hostname": self.hostname,
+                "pid": self.pid,
+                "started_at": float(self.started_at),
+                "queues": self.config.queues,
+            }
+        )
+
     def title(self, busy: int, *, quiet: bool) -> str:
         """What `ps` shows: Sidekiq's form, so that scripts which grep for "sidekiq" and "busy" still work."""
         words = ["sidekiq-py", VERSION, self.config.tag, f"[{busy} of {self.concurrency} busy]"]

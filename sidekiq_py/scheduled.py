@@ -37,6 +37,7 @@ SPREAD: Final = (
 POSTPONE: Final = 60.0  # seconds until a job that client middleware choked on is tried again
 
 _PROMOTE = load("promote")
+_BURY = load("bury")
 
 
 class Poller(Component):
@@ -126,7 +127,8 @@ class Poller(Component):
         """Ruby would take such an entry out, raise, and lose it."""
         failed_at = self._surroundings.dialect.timestamp(now)
         stored = shell_for(member, queue="default", reason=str(error), failed_at=failed_at)
-        if self._dead_limits.bury(self._connection, set_name, "zset", now, [(member, stored)]):
+        args = self._dead_limits.bury_args("zset", now=now, jobs=[(member, stored)])
+        if self._connection.run_script(_BURY, [set_name, keys.DEAD], args):
             logger.error("an entry of %s is no job (%s); it is in the dead set now", set_name, error)
 
     def _next_due(self) -> float | None:

@@ -1,15 +1,16 @@
 -- One heartbeat: running jobs, process hash, counters, one signal.
 -- KEYS: identity, processes, identity-signals, stat:processed, stat:processed:<day>, stat:failed,
---       stat:failed:<day>, then the work hashes (one, or two when 6.4 listens).
--- ARGV: identity, ttl, day ttl, flush number, processed, failed, count of hash words, hash words…, work words…
+--       stat:failed:<day>, sidekiq-py:processes, then the work hashes (one, or two when 6.4 listens).
+-- ARGV: identity, ttl, day ttl, flush number, processed, failed, owner, count of hash words, hash words…,
+--       work words…
 -- Returns {1 when the identity was known before, next signal or false}.
 --
 -- UNLINK comes first: a script whose first write frees memory may go on writing at maxmemory.
-for i = 8, #KEYS do
+for i = 9, #KEYS do
   redis.call('UNLINK', KEYS[i])
 end
 local known = redis.call('EXISTS', KEYS[1])
-local ttl, words = ARGV[2], tonumber(ARGV[7])
+local ttl, words = ARGV[2], tonumber(ARGV[8])
 
 -- A beat whose reply was lost is sent again with the same flush number, and must not count twice.
 if redis.call('HGET', KEYS[1], 'flush') ~= ARGV[4] then
@@ -23,11 +24,12 @@ if redis.call('HGET', KEYS[1], 'flush') ~= ARGV[4] then
 end
 
 redis.call('SADD', KEYS[2], ARGV[1])
-redis.call('HSET', KEYS[1], 'flush', ARGV[4], unpack(ARGV, 8, 7 + words))
+redis.call('HSET', KEYS[8], ARGV[1], ARGV[7])
+redis.call('HSET', KEYS[1], 'flush', ARGV[4], unpack(ARGV, 9, 8 + words))
 redis.call('EXPIRE', KEYS[1], ttl)
-if #ARGV > 7 + words then
-  for i = 8, #KEYS do
-    for at = 8 + words, #ARGV, 2 do
+if #ARGV > 8 + words then
+  for i = 9, #KEYS do
+    for at = 9 + words, #ARGV, 2 do
       redis.call('HSET', KEYS[i], ARGV[at], ARGV[at + 1])
     end
     redis.call('EXPIRE', KEYS[i], ttl)

@@ -1,0 +1,150 @@
+"""Brings back the jobs of processes that died without putting them back themselves.
+
+Who owns claims is in the registry `sidekiq-py:processes`; who lives is told by heartbeats alone, as for
+Ruby's Web. Nobody judges others who was cut off from Redis itself: after an outage every heartbeat has
+expired, and a hasty sweeper would take a whole fleet's running jobs.
+
+Ruby twin: the recovery of Pro's super_fetch.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from sidekiq_py import keys
+from sidekiq_py.errors import RedisAuthError, RedisError
+from sidekiq_py.redis_connection import Redis
+from sidekiq_py.scripts import load
+
+logger = logging.getLogger("sidekiq")
+
+BATCH: Final = 100  # payloads a script moves at most, so that Redis is never held for long
+SCAN_PAGE: Final = 1000
+UNKNOWN: Final = ""
+
+_RESCUE = load("rescue")
+_JID = re.compile(rb'"jid"\s*:\s*"([^"\\]{1,64})"')
+_CLAIM = re.compile(re.escape(keys.CLAIM_PREFIX) + r"([^|]+)\|(.*)", re.DOTALL)
+
+
+class Owner(msgspec.Struct, kw_only=True):
+    """An entry of the registry: the process that owns claim lists."""
+
+    hostname: str = ""
+    pid: int = 0
+    started_at: float = 0.0
+    queues: list[str] = msgspec.field(default_factory=list)
+
+
+@dataclass
+class Rescued:
+    """What a rescue found: how many jobs went back to their queues, and those held back as suspects."""
+
+    requeued: int = 0
+    suspects: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+def owners(redis: Redis) -> dict[str, Owner]:
+    """All processes that registered as owners of claims, by identity. An unreadable entry has no queues."""
+    words = redis.call("HGETALL", keys.CLAIM_OWNERS)
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return {identity.decode("utf-8", "replace"): _owner(text) for identity, text in pairs}
+
+
+def _owner(text: bytes) -> Owner:
+    try:
+        return msgspec.json.decode(text, type=Owner)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return Owner()
+
+
+def orphans(redis: Redis) -> dict[str, list[str]]:
+    """Identities that own claims and don't beat, with the queues they claim from."""
+    found = owners(redis)
+    if not found:
+        return {}
+    alive = redis.pipeline([("EXISTS", identity) for identity in found])
+    return {
+        identity: owner.queues
+        for (identity, owner), beats in zip(found.items(), alive, strict=True)
+        if beats == 0
+    }
+
+
+def unregistered(redis: Redis) -> dict[str, list[str]]:
+    """Claims whose owner neither beats nor is in the registry: damage of a restore. Scans all keys."""
+    registered = owners(redis)
+    found: dict[str, list[str]] = {}
+    for key in _scan(redis, f"{keys.CLAIM_PREFIX}*"):
+        match = _CLAIM.fullmatch(key)
+        if match and match[1] not in registered and not redis.call("EXISTS", match[1]):
+            found.setdefault(match[1], []).append(match[2])
+    return found
+
+
+def _scan(redis: Redis, pattern: str) -> Iterator[str]:
+    cursor: bytes = b"0"
+    while True:
+        cursor, page = redis.call("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_PAGE)
+        yield from (key.decode("utf-8", "replace") for key in page)
+        if cursor == b"0":
+            return
+
+
+def rescue(
+    redis: Redis, identity: str, queues: Iterable[str], *, suspects: Collection[str] = ()
+) -> Rescued | None:
+    """Put the claimed jobs of a dead process back at the head of their queues, in their old order.
+
+    Jobs whose jid is among `suspects` stay claimed and are returned. The registry entry goes when nothing is
+    claimed any more. None when the process lives after all. Any number of rescuers may race or be killed.
+    """
+    rescued = Rescued()
+    for queue_name in queues:
+        if not _rescue_queue(redis, identity, queue_name, suspects=suspects, into=rescued):
+            return None
+    if not rescued.suspects:
+        redis.call("HDEL", keys.CLAIM_OWNERS, identity)
+    return rescued
+
+
+def _rescue_queue(
+    redis: Redis, identity: str, queue_name: str, *, suspects: Collection[str], into: Rescued
+) -> bool:
+    claim = keys.claim(identity, queue_name)
+    claimed: list[bytes] = redis.call("LRANGE", claim, 0, -1)
+    innocents = []
+    for raw in claimed:
+        if jid_of(raw) in suspects:
+            into.suspects.append((queue_name, raw))
+        else:
+            innocents.append(raw)
+    for start in range(0, len(innocents), BATCH):
+        batch = innocents[start : start + BATCH]
+        moved: int = redis.run_script(_RESCUE, [identity, claim, keys.queue(queue_name)], batch)
+        if moved < 0:
+            return False
+        into.requeued += moved
+    return True
+
+
+def jid_of(raw: bytes) -> str:
+    """The jid in a payload, found without parsing: its JSON may be what kills. Empty when there is none."""
+    found = _JID.search(raw)
+    return found[1].decode("utf-8", "replace") if found else UNKNOWN
+
+
+def server_uptime(redis: Redis) -> float:
+    """Seconds that this Redis has been up; endless where INFO is denied."""
+    try:
+        info: bytes = redis.call("INFO", "server")
+    except (RedisAuthError, RedisError):
+        return float("inf")
+    found = re.search(rb"uptime_in_seconds:(\d+)", info)
+    return float(found[1]) if found else float("inf")
