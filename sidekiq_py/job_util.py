@@ -6,6 +6,7 @@ Ruby twin: Sidekiq::JobUtil. Every refusal says what was given, what is allowed 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from math import isfinite
 from typing import Any, Final
 
@@ -116,7 +117,7 @@ def _check_tags(tags: object) -> None:
 
 def normalize_retry_for(retry_for: object) -> int:
     """`retry_for` in whole seconds, as Ruby stores it; takes a timedelta too. Raises InvalidJob."""
-    seconds = retry_for.total_seconds() if hasattr(retry_for, "total_seconds") else retry_for
+    seconds = retry_for.total_seconds() if isinstance(retry_for, timedelta) else retry_for
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not isfinite(seconds):
         raise InvalidJob(f"'retry_for' is a number of seconds, got {described(retry_for)}")
     if seconds > RETRY_FOR_LIMIT:
