@@ -73,6 +73,10 @@ class MaybeEnqueued(RedisDown):
         self.jids = jids
 
 
+class EmbeddedProcess(SidekiqError):
+    """The process lives inside another program, which alone may quiet or stop it."""
+
+
 class Shutdown(BaseException):
     """Raised inside a job that still runs when the shutdown timeout is over; its job is back in its queue.
 

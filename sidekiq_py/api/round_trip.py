@@ -1,0 +1,38 @@
+"""Many reads in one round trip, over keys that others may have filled with anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sidekiq_py.errors import RedisError
+from sidekiq_py.redis_connection import Command, Redis
+
+
+def read(redis: Redis, commands: Sequence[Command]) -> list[Any]:
+    """A reply for each command, None where the key holds another type than Sidekiq's.
+
+    Raises RedisDown and RedisAuthError.
+    """
+    return [_readable(reply) for reply in redis.pipeline(commands)]
+
+
+def _readable(reply: Any) -> Any:
+    if isinstance(reply, RedisError):
+        return None
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+def names(members: Sequence[bytes] | None) -> list[str]:
+    """A set's members as sorted text."""
+    return sorted(member.decode(errors="replace") for member in members or ())
+
+
+def whole_number(text: bytes | None) -> int:
+    """A counter; 0 when it is missing or no number."""
+    try:
+        return int(text or 0)
+    except ValueError:
+        return 0
