@@ -100,6 +100,7 @@ class EmbeddedRedis:
 
     @property
     def log(self) -> Path:
+        """What the server had to say, over all its starts."""
         return self.directory / "redis.log"
 
     def start(self) -> Self:

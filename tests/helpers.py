@@ -30,6 +30,11 @@ def eventually(predicate: Callable[[], T], timeout: float = 5.0, *, every: float
         time.sleep(every)
 
 
+def rest(seconds: float) -> None:
+    """Let time pass, where time itself is what is tested."""
+    time.sleep(seconds)
+
+
 def run_python(code: str, *arguments: str, timeout: float = 60.0) -> str:
     """What the code prints in a fresh interpreter. AssertionError with its stderr when it fails."""
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments]

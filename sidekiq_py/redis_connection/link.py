@@ -88,7 +88,7 @@ def _greet(link: Link, client_name: str | None) -> None:
         ("CLIENT", "SETINFO", "LIB-VER", VERSION),
     ]
     if client_name:
-        commands.append(("CLIENT", "SETNAME", client_name))
+        commands.append(("CLIENT", "SETNAME", "-".join(client_name.split())))  # Redis takes no spaces
     link.send_packed_command(link.pack_commands(commands), check_health=False)
     for _ in commands:
         _reply_or_error(link)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, Self
 
 from sidekiq_py.errors import InvalidConfig
 from sidekiq_py.redis_connection.connection import RedisConnection
-from sidekiq_py.redis_connection.url import Address, masked, parse_host, parse_url
+from sidekiq_py.redis_connection.url import TLS_OPTIONS, Address, masked, parse_host, parse_url
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
+TLS_KEYWORDS: Final = frozenset({"ssl_ca_data", "ssl_min_version"})  # what has no place in a URL
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -18,8 +20,8 @@ class RedisOptions:
     """How to reach one Redis. Timeouts in seconds.
 
     A keyword wins over the same fact in the URL. With `sentinels` (each `host[:port]`) the URL's host is the
-    master's name, as in Ruby's redis-client. `tls` takes redis-py's `ssl_…` names. InvalidConfig says what
-    was given and what is expected.
+    master's name, as in Ruby's redis-client. `tls` takes redis-py's `ssl_…` names, and counts for rediss://
+    only. InvalidConfig says what was given and what is expected.
     """
 
     url: str = DEFAULT_URL
@@ -41,7 +43,10 @@ class RedisOptions:
                 raise InvalidConfig(
                     f"redis {name} is {getattr(self, name)!r}: expected seconds above 0, as 5.0"
                 )
-        object.__setattr__(self, "address", self._overridden(parse_url(self.url)))
+        address = self._overridden(parse_url(self.url))
+        if address.secure:
+            _check_tls(address.tls)
+        object.__setattr__(self, "address", address)
 
     @classmethod
     def from_url(cls, url: str, **overrides: Any) -> Self:
@@ -77,3 +82,15 @@ class RedisOptions:
 
     def __repr__(self) -> str:
         return f"RedisOptions({self.masked_url!r})"
+
+
+def _check_tls(options: Mapping[str, Any]) -> None:
+    unknown = sorted(options.keys() - TLS_OPTIONS - TLS_KEYWORDS)
+    if unknown:
+        known = ", ".join(sorted(TLS_OPTIONS | TLS_KEYWORDS))
+        raise InvalidConfig(f"the redis TLS option {unknown[0]!r} is unknown; there are {known}")
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        file = options.get(name)
+        # Told now: at connect time it would read "can't reach Redis: no such file".
+        if file and not Path(file).is_file():
+            raise InvalidConfig(f"the redis TLS option {name} names {str(file)!r}, which is not a file")

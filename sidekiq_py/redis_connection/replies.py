@@ -69,11 +69,9 @@ def _classified(prefix: str, text: str) -> RedisError | RedisDown | RedisAuthErr
 
 def _is_broken_link(error: Exception) -> bool:
     """An error of the line, not a reply. Some replies are ConnectionErrors in redis-py's eyes."""
-    if isinstance(error, (OSError, UnicodeError, redis_py.InvalidResponse)):
-        return True
-    return type(error) in {redis_py.ConnectionError, redis_py.TimeoutError} and NO_MORE_CLIENTS not in str(
-        error
-    )
+    if type(error) is redis_py.ConnectionError:
+        return NO_MORE_CLIENTS not in str(error)
+    return isinstance(error, (redis_py.TimeoutError, redis_py.InvalidResponse, OSError, UnicodeError))
 
 
 def _prefix_and_text(error: Exception, text: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,7 +12,7 @@ from sidekiq_py.errors import RedisDown, RedisError
 from sidekiq_py.redis_connection import RedisConnection, RedisOptions
 from sidekiq_py.redis_connection.connection import LOOK_AGAIN_AFTER
 from sidekiq_py.scripts import Script
-from tests.helpers import eventually
+from tests.helpers import eventually, rest
 from tests.servers import MATRIX, Server, start_server
 
 ECHO = Script("echo", "return {KEYS[1], ARGV[1], ARGV[2]}")
@@ -236,9 +235,3 @@ def meanwhile(act: Callable[[], object]) -> Iterator[None]:
 
 def until_blocked(admin: RedisConnection) -> None:
     eventually(lambda: b"blocked_clients:1" in admin.call("INFO", "clients"))
-
-
-def rest(seconds: float) -> None:
-    """Let time pass: the connection looks after its server only when it was idle for a while."""
-    over = time.monotonic() + seconds
-    eventually(lambda: time.monotonic() >= over)

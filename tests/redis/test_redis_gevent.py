@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.helpers import run_python
@@ -163,3 +165,32 @@ print(ticks > 10)
 
 def test_a_greenlet_that_waits_for_redis_lets_the_others_run(redis_url):
     assert run_python(OTHERS_RUN_ON, redis_url) == "True\n"
+
+
+RECONNECTS = """
+import os, sys
+from sidekiq_py.redis_connection import RedisOptions
+
+connection = RedisOptions.from_url(sys.argv[1]).connect()
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+def check():
+    connection.call("PING")
+    before = open_files()
+    for _ in range(1000):
+        connection.disconnect()
+        connection.call("PING")
+    assert open_files() == before, (open_files(), before)
+    connection.disconnect()
+
+run(check)
+print("fine")
+"""
+
+
+@MODES
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux shows them")
+def test_a_thousand_reconnects_leave_no_open_file(mode, redis_url):
+    assert run_python(mode + RECONNECTS, redis_url) == "fine\n"

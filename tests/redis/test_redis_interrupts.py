@@ -42,10 +42,10 @@ def limited(number):
         one(number)
 
 kills = rounds = 0
-while kills < 1500:
+while kills < 1500 or done[0] < 300:
     rounds += 1
     greenlets = [gevent.spawn(dice.choice([one, limited]), rounds * 10 + n) for n in range(10)]
-    gevent.sleep(dice.uniform(0, 0.002))
+    gevent.sleep(dice.uniform(0, dice.choice([0.001, 0.002, 0.005])))
     for greenlet in greenlets:
         if not greenlet.ready():
             greenlet.kill(dice.choice([gevent.GreenletExit, Odd, RuntimeError]), block=False)
@@ -56,7 +56,6 @@ while kills < 1500:
 assert not wrong, wrong
 for number in range(20):
     assert pool.call("ECHO", number) == str(number).encode()
-assert done[0] > 300, done
 print("fine")
 """
 

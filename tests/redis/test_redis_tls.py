@@ -12,7 +12,8 @@ import pytest
 
 from sidekiq_py.errors import RedisDown
 from sidekiq_py.redis_connection import RedisOptions
-from tests.helpers import run_python
+from sidekiq_py.redis_connection.connection import LOOK_AGAIN_AFTER
+from tests.helpers import rest, run_python
 from tests.servers import free_port, start_server
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl: apt install openssl")
@@ -60,6 +61,16 @@ def test_a_trusted_server_is_used(tls_server):
     assert connection.call("SET", "key", "x" * 1_000_000) == b"OK"
     assert connection.call("GET", "key") == b"x" * 1_000_000
 
+    connection.disconnect()
+
+
+def test_a_connection_at_rest_is_kept(tls_server):
+    connection = RedisOptions.from_url(url_of(tls_server)).connect()
+    number = connection.call("CLIENT", "ID")
+
+    rest(LOOK_AGAIN_AFTER * 2)
+
+    assert connection.call("CLIENT", "ID") == number
     connection.disconnect()
 
 

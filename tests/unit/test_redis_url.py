@@ -176,6 +176,20 @@ def test_options_show_no_secret():
     assert "s3cret" not in f"{options} {options.address} {options.address!r} {options.connect()!r}"
 
 
+def test_a_tls_file_that_is_not_there_is_named():
+    with pytest.raises(InvalidConfig, match="ssl_ca_certs names '/no/ca.pem', which is not a file"):
+        RedisOptions(url="rediss://cache?ssl_ca_certs=/no/ca.pem")
+
+
+def test_an_unknown_tls_option_is_named():
+    with pytest.raises(InvalidConfig, match="TLS option 'ssl_caa' is unknown; there are .*ssl_ca_certs"):
+        RedisOptions(url="rediss://cache", tls={"ssl_caa": "x"})
+
+
+def test_tls_options_for_a_plain_url_are_left_aside():
+    assert RedisOptions(url="redis://cache", tls={"ssl_ca_certs": "/no/ca.pem"}).address.secure is False
+
+
 @pytest.mark.parametrize("name", ["connect_timeout", "read_timeout"])
 def test_a_timeout_must_be_above_zero(name):
     with pytest.raises(InvalidConfig, match=f"redis {name} is 0: expected seconds above 0"):
