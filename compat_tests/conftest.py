@@ -23,7 +23,7 @@
         find_job, delete_from_queue, clear_queue, process_count, metrics_for, mark_deploy, deploys…
     ruby.eval("Sidekiq::Queue.new(args[0]).size", "low")   any Ruby; the value must fit JSON
     ruby.run("enqueue.rb", "queue", env={…})  a script in a process of its own; its printed JSON, parsed
-    ruby.server(queues=["critical,3", "default"], concurrency=2, timeout=2, poll_interval=0.3, tag=…,
+    ruby.server(queues=["critical,3", "default"], concurrency=2, timeout=3, poll_interval=0.3, tag=…,
                 labels=[…], hostname=…, require="jobs.rb", more={yaml keys}, env={…}) → RubyServer
         .pid .identity .log .returncode .quiet() .dump_threads() .stop() .wait() .kill()
         returns after the first heartbeat; killed when the test ends. stop() is TERM and takes Ruby 2 s

@@ -72,6 +72,9 @@ class Root:
 
     def close(self) -> None:
         shutil.rmtree(self.home, ignore_errors=True)
+        for copied in (self.path / "proc").iterdir():
+            if not (Path("/proc") / copied.name).exists():
+                shutil.rmtree(copied, ignore_errors=True)
 
 
 @dataclass

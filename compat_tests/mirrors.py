@@ -21,7 +21,8 @@ def debian_mirrors(apt: Path = APT) -> list[str]:
     """
     chosen = os.environ.get(MIRROR_VARIABLE)
     found = [chosen] if chosen else list(_expanded(_main_entries(apt)))
-    return list(dict.fromkeys(address.rstrip("/") for address in found))
+    addresses = dict.fromkeys(address.rstrip("/") for address in found)
+    return sorted(addresses, key=lambda address: not address.endswith("/debian"))
 
 
 def has_suite(mirror: str, suite: str) -> bool:

@@ -7,6 +7,7 @@ aside and renamed when it is whole, under a lock, and built again when its list 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import shutil
 import subprocess
@@ -23,7 +24,6 @@ from compat_tests.mirrors import MIRROR_VARIABLE, debian_mirrors, has_suite, pro
 STAMP = ".sidekiq-py-packages"
 BUILD_TIMEOUT = 900.0  # seconds; a build takes about half a minute on a good line
 KEYRING = Path("usr/share/keyrings/debian-archive-keyring.gpg")
-IN_A_CONTAINER = "in a Debian container as root: docker run --rm -v $PWD:/src -w /src debian:bookworm .ci/run"
 
 Say = Callable[[str], None]
 
@@ -96,9 +96,12 @@ def _attempt(release: Release, cache: Path, say: Say) -> Path | RubyUnavailable:
 def build(release: Release, cache: Path, say: Say) -> Path:
     """The root of one release. Raises RubyUnavailable."""
     root = cache / release.name
+    if os.geteuid() != 0:
+        raise _unavailable(release, "chroot needs root; run the tests as root, say in a Debian container")
     if is_built(release, cache):
         return root
-    _check_tools(release)
+    if shutil.which("debootstrap") is None:
+        raise _unavailable(release, "no debootstrap here; apt-get install debootstrap")
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / f".{release.name}.lock", f"another run is building Sidekiq {release.name}", say):
         if not is_built(release, cache):  # the other run may have done it
@@ -106,15 +109,10 @@ def build(release: Release, cache: Path, say: Say) -> Path:
     return root
 
 
-def _check_tools(release: Release) -> None:
-    if shutil.which("debootstrap") is None:
-        raise RubyUnavailable(
-            f"Sidekiq {release.name} for Ruby: no debootstrap; apt-get install debootstrap, or run {IN_A_CONTAINER}"
-        )
-    if os.geteuid() != 0:
-        raise RubyUnavailable(
-            f"Sidekiq {release.name} for Ruby: debootstrap needs root; run as root, or {IN_A_CONTAINER}"
-        )
+def _unavailable(release: Release, why: str) -> RubyUnavailable:
+    return RubyUnavailable(
+        f"no Sidekiq {release.name} for Ruby: {why}; or gem install sidekiq -v '~> {release.name}.0'"
+    )
 
 
 @contextmanager
@@ -150,17 +148,16 @@ def _build_aside(release: Release, root: Path, say: Say) -> None:
 
 def _find_source(release: Release) -> tuple[str, str]:
     """The first suite that one of the machine's mirrors holds, and the mirror."""
-    mirrors = debian_mirrors()
-    problem = f"no Debian mirror in /etc/apt, name one in {MIRROR_VARIABLE}"
-    for suite in release.suites:
-        for mirror in mirrors:
-            try:
-                if has_suite(mirror, suite):
-                    return suite, mirror
-                problem = f"{mirror} has no Debian {suite}, name a mirror in {MIRROR_VARIABLE}"
-            except OSError as error:
-                problem = f"can't reach {mirror} ({error}): check the network, or {MIRROR_VARIABLE}"
-    raise RubyUnavailable(f"Sidekiq {release.name} for Ruby: {problem}")
+    problems = []
+    for suite, mirror in itertools.product(release.suites, debian_mirrors()):
+        try:
+            if has_suite(mirror, suite):
+                return suite, mirror
+            problems.append(f"{mirror} has no Debian {suite}, name a mirror in {MIRROR_VARIABLE}")
+        except OSError as error:
+            problems.append(f"can't reach {mirror} ({error}), check the network or {MIRROR_VARIABLE}")
+    problems.append(f"no Debian mirror in /etc/apt, name one in {MIRROR_VARIABLE}")
+    raise _unavailable(release, problems[0])
 
 
 def _debootstrap(release: Release, root: Path, suite: str, mirror: str) -> None:
@@ -183,10 +180,12 @@ def _debootstrap(release: Release, root: Path, suite: str, mirror: str) -> None:
                 command, stdout=output, stderr=output, env=environ, check=True, timeout=BUILD_TIMEOUT
             )
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        last = (log.read_text(errors="replace").strip().splitlines() or ["nothing said"])[-1]
-        raise RubyUnavailable(
-            f"Sidekiq {release.name} for Ruby: debootstrap failed ({last}); see {log}, then try again"
-        ) from error
+        raise _unavailable(release, f"debootstrap failed ({_complaint(log)}), see {log}") from error
+
+
+def _complaint(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    return next((line for line in lines if line.startswith("E: ")), lines[-1]).removeprefix("E: ")
 
 
 def private_mounts() -> list[str]:
@@ -205,12 +204,13 @@ def _keyring(cache: Path) -> Path:
     keyrings = [Path("/") / KEYRING, *(cache / name / KEYRING for name in RELEASES)]
     present = [keyring for keyring in keyrings if keyring.is_file()]
     if not present:
-        raise RubyUnavailable("no Debian keys here: apt-get install debian-archive-keyring")
+        raise RubyUnavailable("no Debian keys here; apt-get install debian-archive-keyring")
     return max(present, key=lambda keyring: keyring.stat().st_mtime)
 
 
 def _furnish(release: Release, root: Path) -> None:
     """What a command in the root expects; the stamp comes last."""
+    root.chmod(0o755)
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
     shutil.rmtree(root / "var/cache/apt/archives", ignore_errors=True)
     (root / STAMP).write_text(release.stamp)

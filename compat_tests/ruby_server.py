@@ -23,7 +23,9 @@ class ServerOptions:
 
     queues: Sequence[str] = ("default",)  # may carry weights: "critical,3"
     concurrency: int = 2
-    timeout: int = 2  # seconds that TERM leaves for running jobs
+    # Seconds that TERM leaves for running jobs. Below 3, an idle thread of the same process may still sit in
+    # its two-second BRPOP when the jobs are pushed back, take one and lose it.
+    timeout: int = 3
     poll_interval: float = 0.3  # seconds, average; how often due jobs are looked for
     tag: str = ""
     labels: Sequence[str] = ()

@@ -122,7 +122,7 @@ def test_a_killed_server_is_gone_at_once(ruby: Ruby) -> None:
 
 def test_a_job_cut_short_by_term_is_back_on_its_queue(ruby: Ruby) -> None:
     jid = ruby.push("SlowJob", 60)
-    server = ruby.server(timeout=1)
+    server = ruby.server(timeout=1, concurrency=1)
     ruby.wait_until_ran(jid)
 
     server.stop()

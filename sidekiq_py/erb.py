@@ -14,7 +14,7 @@ from sidekiq_py.errors import InvalidConfig
 from sidekiq_py.ruby_expression import Node, Scope, Value, parse
 from sidekiq_py.ruby_methods import to_s, truthy
 
-_OPEN = re.compile(r"<%%|(?:(?<![^\n])[ \t]*)<%-|<%")
+_OPEN = re.compile(r"<%%|(?:(?<![^\n])[ \t]*)?<%-|<%")
 _CLOSE = re.compile(r"-%>(?:\r?\n)?|(?<!%)%>")
 _CONTROL = re.compile(r"\s*(if|unless|elsif|else|end)\b(.*)", re.DOTALL)
 _THEN = re.compile(r"\s+then\s*\Z")

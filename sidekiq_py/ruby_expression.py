@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
 
 from sidekiq_py import ruby_methods
@@ -19,12 +20,12 @@ __all__ = ["CannotEvaluate", "Node", "Scope", "UnsupportedRuby", "Value", "parse
 
 @dataclass(kw_only=True)
 class Scope:
-    """What an expression can see."""
+    """What an expression can see. `file` is how messages call the file that lies at `path`."""
 
     environ: Mapping[str, str]
     hostname: str
     file: str = ""
-    directory: str = ""
+    path: Path = Path()
     variables: dict[str, Value] = field(default_factory=dict)
 
 
@@ -54,8 +55,8 @@ NAMES: Final[dict[str, Node]] = {
     "nil": lambda _scope: None,
     "true": lambda _scope: True,
     "false": lambda _scope: False,
-    "__FILE__": lambda scope: scope.file,
-    "__dir__": lambda scope: scope.directory,
+    "__FILE__": lambda scope: str(scope.path),
+    "__dir__": lambda scope: str(scope.path.parent),
 }
 
 

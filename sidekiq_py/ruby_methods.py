@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 Value: TypeAlias = str | int | float | bool | None
 
 _INTEGER = re.compile(r"\s*([+-]?\d+(?:_\d+)*)\s*", re.ASCII)
+_OCTAL = re.compile(r"^([+-]?0)(?=[0-9_])")
 _FLOAT = re.compile(r"\s*([+-]?\d+(?:_\d+)*(?:\.\d+(?:_\d+)*)?(?:[eE][+-]?\d+)?)\s*", re.ASCII)
 
 
@@ -31,7 +32,10 @@ def to_s(value: Value) -> str:
     """The value as `<%= … %>` writes it."""
     if value is None:
         return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    # Ruby writes 1e+20 as 1.0e+20.
+    return re.sub(r"^(-?\d)e", r"\1.0e", str(value)) if isinstance(value, float) else str(value)
 
 
 def operate(name: str, left: Value, right: Value) -> Value:
@@ -97,12 +101,13 @@ def _number(method: str, value: Value) -> int | float:
 
 
 def _integer(value: Value) -> Value:
-    if isinstance(value, str):
-        match = _INTEGER.fullmatch(value)
-        if match is None:
-            raise CannotEvaluate(f"Integer() can't read {inspect(value)}")
-        return int(match[1])
-    return int(_number("to_int", value))
+    if not isinstance(value, str):
+        return int(_number("to_int", value))
+    digits = _OCTAL.sub(r"\1o", value.strip())
+    try:
+        return int(digits, 0)  # Ruby too reads 0x1f and 0b11
+    except ValueError:
+        raise CannotEvaluate(f"Integer() can't read {inspect(value)}") from None
 
 
 def _float(value: Value) -> Value:

@@ -20,7 +20,7 @@ from sidekiq_py.ruby_expression import Scope
 
 MAX_NODES: Final = 10_000  # of a file with every alias written out
 
-_SYMBOL = re.compile(r""":(?:[A-Za-z_][\w-]*|"[^"]*"|'[^']*')\Z""")
+_SYMBOL = re.compile(r":.+\Z", re.DOTALL)
 
 
 def load(path: str | Path, environment: str, environ: Mapping[str, str]) -> FileOptions:
@@ -33,8 +33,7 @@ def load(path: str | Path, environment: str, environ: Mapping[str, str]) -> File
         source = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"{name} can't be read: {getattr(error, 'strerror', None) or error}") from None
-    file = Path(path).absolute()
-    scope = Scope(environ=environ, hostname=socket.gethostname(), file=name, directory=str(file.parent))
+    scope = Scope(environ=environ, hostname=socket.gethostname(), file=name, path=Path(path).absolute())
     return _parse(erb.render(source, scope), name, environment)
 
 
@@ -95,26 +94,13 @@ class _Loader(yaml.SafeLoader):
 
     def symbol(self, node: yaml.ScalarNode) -> str:
         """`:name` and `!ruby/symbol name`."""
-        return str(node.value).removeprefix(":").strip("\"'")
+        name = str(node.value).removeprefix(":")
+        return name[1:-1] if name[:1] in ("'", '"') and name[:1] == name[-1:] else name
 
     def refuse_tag(self, node: yaml.Node) -> Any:
         """Ruby's safe loader refuses them too; unlike it, we say where."""
         raise yaml.constructor.ConstructorError(
             None, None, f"the tag {node.tag} asks for an object, which is not made", node.start_mark
-        )
-
-    # `[:a, :b]`: PyYAML takes a colon inside brackets for the mark of a value, Ruby's parser doesn't.
-    def check_value(self) -> bool:
-        return not self._at_symbol() and bool(super().check_value())
-
-    def check_plain(self) -> bool:
-        return self._at_symbol() or bool(super().check_plain())
-
-    def _at_symbol(self) -> bool:
-        follows = self.peek(1)
-        starts = follows.isalpha() or follows in ("_", '"', "'")
-        return bool(
-            self.peek() == ":" and starts and self.index and self.buffer[self.pointer - 1] in "[{, \t\n"
         )
 
     def _key(self, node: yaml.Node) -> str:

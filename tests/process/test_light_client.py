@@ -43,11 +43,18 @@ def test_importing_loads_no_gevent_no_redis_py_and_no_prometheus() -> None:
     ]
 
 
-def test_importing_is_cheap() -> None:
-    # The best of some runs: the machine may be busy, the code can't be faster than it is.
-    source = "import redis, time as t; t0 = t.process_time(); import sidekiq_py; print(t.process_time() - t0)"
+def test_importing_costs_less_than_importing_redis_py() -> None:
+    # Side by side in one process, since the machine may be busy: the best of some runs.
+    source = (
+        "import asyncio, json, ssl, logging, msgspec, time\n"
+        "marks = [time.process_time()]\n"
+        "for name in ('redis', 'sidekiq_py'):\n"
+        "    __import__(name)\n"
+        "    marks.append(time.process_time())\n"
+        "print((marks[2] - marks[1]) / (marks[1] - marks[0]))"
+    )
 
-    assert min(float(python(source)) for _ in range(5)) < 0.030
+    assert min(float(python(source)) for _ in range(5)) < 1.0
 
 
 def test_a_push_without_any_setting_goes_where_redis_url_says(redis_url: str, raw: redis_py.Redis) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sidekiq_py.ruby_expression import CannotEvaluate, Scope, UnsupportedRuby, parse
 
 
 def value_of(source: str, **environ: str) -> object:
-    scope = Scope(environ=environ, hostname="web-1", file="config/sidekiq.yml", directory="/app/config")
+    scope = Scope(environ=environ, hostname="web-1", path=Path("/app/config/sidekiq.yml"))
     return parse(source)(scope)
 
 
@@ -28,6 +30,8 @@ def value_of(source: str, **environ: str) -> object:
         ('ENV["X"] && 3', "7" and 3),
         ('Integer(ENV["X"])', 7),
         ('Integer(ENV.fetch("NO", 5))', 5),
+        ('Integer(" 0x1f ") + Integer("010") + Integer("-0b11")', 36),
+        ('"010".to_i', 10),
         ('ENV["X"].to_i', 7),
         ('ENV["NO"].to_i', 0),
         ('(ENV["NO"] || 4).to_i', 4),
@@ -75,7 +79,7 @@ def value_of(source: str, **environ: str) -> object:
         ("`hostname`", "web-1\n"),
         ("`hostname`.strip", "web-1"),
         ("`hostname`.chomp", "web-1"),
-        ("__FILE__", "config/sidekiq.yml"),
+        ("__FILE__", "/app/config/sidekiq.yml"),
         ("__dir__", "/app/config"),
         ("5 # the usual", 5),
         ('threads = ENV["X"]', "7"),
@@ -140,6 +144,7 @@ def test_anything_else_is_refused_before_it_runs(source):
     [
         ('ENV.fetch("NO")', "the environment variable NO is not set"),
         ('Integer("abc")', r'Integer\(\) can\'t read "abc"'),
+        ('Integer("09")', r"Integer\(\)"),
         ("Integer(nil)", "nil has no method .to_int"),
         ('Float("x")', r"Float\(\)"),
         ("nil.strip", "nil has no method .strip"),

@@ -39,7 +39,7 @@ SHOP = """\
 :concurrency: <%= ENV.fetch("SIDEKIQ_THREADS", 10) %>
 :timeout: 30
 :queues:
-  - [:critical, 4]
+  - [critical, 4]
   - "default,2"
   - :low
 :defaults: &defaults
@@ -48,7 +48,7 @@ production:
   <<: *defaults
   :concurrency: <%= ENV["WEB_CONCURRENCY"] || 25 %>
 :staging:
-  :queues: [:critical, 'default']
+  :queues: [critical, 'default']
 test:
 :scheduler:
   :schedule:
@@ -118,13 +118,11 @@ def test_a_misspelt_key_is_an_error_with_its_line_and_what_was_meant(text, sente
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("queues: [:a, :b]", ["a", "b"]),
-        ("queues: [[:a, 2], [b, 1]]", [["a", 2], ["b", 1]]),
-        ("queues: {:a: 2, b: 1}", {"a": 2, "b": 1}),
-        ('queues: {"a":2,"b":1}', {"a": 2, "b": 1}),
-        ("queues:\n  - :a\n  - - b\n    - 2\n", ["a", ["b", 2]]),
-        ('queues: [:"a b", ":c"]', ["a b", ":c"]),
-        ("queues: [a,\n  :b]", ["a", "b"]),
+        ("queues: :a", "a"),
+        ("queues:\n  - :a\n  - - :b\n    - 2\n", ["a", ["b", 2]]),
+        ("queues:\n  :a: 2\n  b: 1\n", {"a": 2, "b": 1}),
+        ("queues:\n  - :a-b\n  - :a b\n  - :1\n  - ::x\n", ["a-b", "a b", "1", ":x"]),
+        ("queues:\n  - :'a b'\n  - :\"c\"\n  - ':d'\n", ["a b", "c", ":d"]),
         ("queues: !ruby/symbol a", "a"),
         ("queues: [on, 1]", [True, 1]),
     ],
@@ -170,6 +168,7 @@ def test_keys_that_hold_anchors_are_left_alone():
     ("text", "sentence"),
     [
         ("a: 1\nb: [\n", "sidekiq.yml:2: "),
+        ("queues: [:a]\n", "sidekiq.yml:1: "),  # Ruby refuses it too
         ("concurrency:\n\t5\n", "sidekiq.yml:2: "),
         ("concurrency: *five\n", "sidekiq.yml:1: found undefined alias"),
         ("a: 1\n---\nb: 2\n", "sidekiq.yml:2: "),
@@ -213,4 +212,4 @@ def test_a_file_that_may_not_be_read_is_refused():
 def test_file_and_dir_are_known_to_the_template():
     found = top("tag: <%= __FILE__ %>\nrequire: <%= __dir__ %>/app.py\n")
 
-    assert found == {"tag": "sidekiq.yml", "require": f"{Path.cwd()}/app.py"}
+    assert found == {"tag": f"{Path.cwd()}/sidekiq.yml", "require": f"{Path.cwd()}/app.py"}
