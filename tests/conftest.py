@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis as redis_py
 
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
+from tests.server_process import ServerProcess, run_sidekiq_py
 from tests.servers import MATRIX, Kind, Server, start_server
 
 
@@ -66,3 +67,24 @@ def redis(redis_options: RedisOptions) -> Iterator[RedisPool]:
     pool = RedisPool(redis_options)
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def sidekiq_py(tmp_path: Path, redis_url: str) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts the real command: `sidekiq_py(HANDLERS, "-c", "2", environ={…}, name="other", boot=True)`.
+
+    Several may run; `redis_url=` points one elsewhere. All are killed when the test ends.
+    """
+    started: list[ServerProcess] = []
+
+    def start(
+        handlers: str, *arguments: str, redis_url: str = redis_url, boot: bool = True, **more: object
+    ) -> ServerProcess:
+        name = str(more.pop("name", f"server{len(started)}"))
+        server = run_sidekiq_py(tmp_path, redis_url, handlers, *arguments, name=name, **more)
+        started.append(server)
+        return server.wait_until_booted() if boot else server
+
+    yield start
+    for server in started:
+        server.kill()

@@ -1,0 +1,136 @@
+"""The real command as a process of its own: started, watched, signalled and ended by tests and benchmarks.
+
+    server = start_sidekiq_py(tmp_path, redis_url, HANDLERS, "-c", "2", "-q", "low")
+    server.wait_for_log("jid=…")      server.signal("TSTP")      server.stop() → exit code
+
+`HANDLERS` is the text of a handlers file. Needs no pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.helpers import eventually
+
+BOOT_TIMEOUT = 30.0  # seconds; the machine may be busy
+_IDENTITY = re.compile(r"identity (\S+:\d+:[0-9a-f]{12})")
+
+
+class ServerProcess:
+    """A running `sidekiq-py`. Its output is in `log`; stdout and stderr together, as an operator sees them."""
+
+    def __init__(self, arguments: list[str], log: Path, environ: Mapping[str, str], cwd: Path) -> None:
+        self.log_path = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sidekiq_py", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environ,
+                cwd=cwd,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def identity(self) -> str:
+        """`<hostname>:<pid>:<nonce>`, from the boot summary."""
+        found = _IDENTITY.findall(self.log)
+        assert found, f"not booted yet:\n{self.log}"
+        return str(found[-1])
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_until_booted(self, timeout: float = BOOT_TIMEOUT) -> ServerProcess:
+        def booted() -> bool:
+            if not self.is_running:
+                raise RuntimeError(f"ended with {self._process.returncode}:\n{self.log}")
+            return bool(_IDENTITY.search(self.log))
+
+        eventually(booted, timeout)
+        return self
+
+    def wait_for_log(self, text: str, timeout: float = BOOT_TIMEOUT) -> str:
+        """Until the text stands in the log; returns the whole log."""
+
+        def said() -> str:
+            assert text in self.log, f"{text!r} is not in the log:\n{self.log}"
+            return self.log
+
+        return eventually(said, timeout)
+
+    def signal(self, name: str) -> None:
+        """`"TERM"`, `"TSTP"`…"""
+        self._process.send_signal(getattr(signal, f"SIG{name}"))
+
+    def wait(self, timeout: float = BOOT_TIMEOUT) -> int:
+        """Until it has ended; returns the exit code, negative for a signal."""
+        return self._process.wait(timeout)
+
+    def stop(self, timeout: float = BOOT_TIMEOUT) -> int:
+        """TERM, and the exit code."""
+        if self.is_running:
+            self.signal("TERM")
+        return self.wait(timeout)
+
+    def kill(self) -> None:
+        """`kill -9`; returns when it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+
+def run_sidekiq_py(
+    directory: Path,
+    redis_url: str,
+    handlers: str,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    name: str = "server",
+) -> ServerProcess:
+    """Start the command on a handlers file written to `directory`; returns at once. Kill what you start."""
+    file = directory / f"{name}_handlers.py"
+    file.write_text(textwrap.dedent(handlers))
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("REDIS_", "SIDEKIQ_", "RAILS_"))
+    }
+    return ServerProcess(
+        ["-r", str(file), *arguments],
+        directory / f"{name}.log",
+        {**inherited, "PYTHONUNBUFFERED": "1", "REDIS_URL": redis_url, **(environ or {})},
+        directory,
+    )
+
+
+def start_sidekiq_py(
+    directory: Path,
+    redis_url: str,
+    handlers: str,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    name: str = "server",
+) -> ServerProcess:
+    """`run_sidekiq_py`, and wait until it takes jobs."""
+    server = run_sidekiq_py(directory, redis_url, handlers, *arguments, environ=environ, name=name)
+    try:
+        return server.wait_until_booted()
+    except BaseException:
+        server.kill()
+        raise
