@@ -24,7 +24,7 @@ _IDENTITY = re.compile(r"identity (\S+:\d+:[0-9a-f]{12})")
 
 
 class ServerProcess:
-    """A running `sidekiq-py`. Its output is in `log`; stdout and stderr together, as an operator sees them."""
+    """A running `sidekiq-py`. Its stdout and stderr are in `log` together, as an operator sees them."""
 
     def __init__(self, arguments: list[str], log: Path, environ: Mapping[str, str], cwd: Path) -> None:
         self.log_path = log
@@ -52,6 +52,11 @@ class ServerProcess:
         found = _IDENTITY.findall(self.log)
         assert found, f"not booted yet:\n{self.log}"
         return str(found[-1])
+
+    @property
+    def worker_pid(self) -> int:
+        """The process that runs the jobs: `pid` itself, or a child of it when there is a supervisor."""
+        return int(self.identity.rsplit(":", 2)[1])
 
     @property
     def is_running(self) -> bool:
