@@ -1,1 +1,4 @@
-"""Cross-language tests: sidekiq-py and real Ruby Sidekiq 6.4, 7.3 and 8.1 on one Redis."""
+from pathlib import Path
+
+HANDLERS = Path(__file__).with_name("handlers.py").read_text()
+"""Python handlers for the job classes of ruby_fixtures/jobs.rb, as `sidekiq_py` takes them."""

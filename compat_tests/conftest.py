@@ -35,6 +35,11 @@ A Ruby exception is a compat_tests.console.RubyError (.ruby_class, .message). A 
 `redis_url`   where everybody connects: redis://127.0.0.1:<free port>
 `raw`         a plain redis-py client; replies are bytes
 `redis`       our own RedisPool
+`sidekiq_py`  starts our real server: `from compat_tests import HANDLERS`, then
+    server = sidekiq_py(HANDLERS, "-c", "2", "-q", "default", environ={…})     see tests/server_process.py
+    .identity .pid .worker_pid .log .signal("TSTP") .wait() .stop() → exit code; killed when the test ends
+    HANDLERS is compat_tests/handlers.py: Python under the class names of jobs.rb, telling in the same list,
+    so ruby.ran(jid) and ruby.wait_until_ran(jid) see both languages' executions
 
 Ruby comes from root directories that are built once per machine (compat_tests/roots.py), before the first
 test, so that no test's time limit counts it. What can't be had is skipped with one line, and fails the run
@@ -46,7 +51,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +60,7 @@ import redis as redis_py
 from compat_tests.roots import RELEASES, RubyUnavailable, build_all
 from compat_tests.ruby import Ruby, interpreter_for
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
+from tests.server_process import ServerProcess, server_starter
 from tests.servers import Server, start_server
 
 ROOTS = pytest.StashKey[dict[str, Path | RubyUnavailable]]()
@@ -135,6 +141,13 @@ def redis(redis_url: str) -> Iterator[RedisPool]:
     pool = RedisPool(RedisOptions.from_url(redis_url))
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def sidekiq_py(tmp_path: Path, redis_url: str) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts our real server, on the compat Redis: `sidekiq_py(HANDLERS, "-c", "2", environ={…})`."""
+    with server_starter(tmp_path, redis_url) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 import redis as redis_py
 
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
-from tests.server_process import ServerProcess, run_sidekiq_py
+from tests.server_process import ServerProcess, server_starter
 from tests.servers import MATRIX, Kind, Server, start_server
 
 
@@ -75,16 +75,5 @@ def sidekiq_py(tmp_path: Path, redis_url: str) -> Iterator[Callable[..., ServerP
 
     Several may run; `redis_url=` points one elsewhere. All are killed when the test ends.
     """
-    started: list[ServerProcess] = []
-
-    def start(
-        handlers: str, *arguments: str, redis_url: str = redis_url, boot: bool = True, **more: object
-    ) -> ServerProcess:
-        name = str(more.pop("name", f"server{len(started)}"))
-        server = run_sidekiq_py(tmp_path, redis_url, handlers, *arguments, name=name, **more)
-        started.append(server)
-        return server.wait_until_booted() if boot else server
-
-    yield start
-    for server in started:
-        server.kill()
+    with server_starter(tmp_path, redis_url) as start:
+        yield start

@@ -14,7 +14,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.helpers import eventually
@@ -139,3 +140,27 @@ def start_sidekiq_py(
     except BaseException:
         server.kill()
         raise
+
+
+@contextmanager
+def server_starter(directory: Path, redis_url: str) -> Iterator[Callable[..., ServerProcess]]:
+    """`start(HANDLERS, "-c", "2", environ={…}, name="other", boot=True)` inside the block.
+
+    Several may run; `redis_url=` points one elsewhere. All are killed when the block ends.
+    """
+    started: list[ServerProcess] = []
+    default_url = redis_url
+
+    def start(
+        handlers: str, *arguments: str, redis_url: str = default_url, boot: bool = True, **more: object
+    ) -> ServerProcess:
+        name = str(more.pop("name", f"server{len(started)}"))
+        server = run_sidekiq_py(directory, redis_url, handlers, *arguments, name=name, **more)
+        started.append(server)
+        return server.wait_until_booted() if boot else server
+
+    try:
+        yield start
+    finally:
+        for server in started:
+            server.kill()
