@@ -95,8 +95,12 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ruby: Ruby) -> None:
     monkeypatch.chdir(tmp_path)
     for name, text in FILES.items():
         Path(name).write_text(text)
-        # 6.4 knows no trimming of lines.
-        ruby.write(name, text.replace("-%>", "%>") if ruby.major == 6 else text)
+        ruby.write(name, for_six(text) if ruby.major == 6 else text)
+
+
+def for_six(text: str) -> str:
+    """6.4 trims no lines, and reads weights from pairs only; see the test at the end."""
+    return text.replace("-%>", "%>").replace('"default,2"', "[default, 2]")
 
 
 def answers_of(ruby: Ruby, cases: Sequence[Case]) -> list[Any]:
@@ -149,3 +153,18 @@ def test_what_sidekiq_6_understands_means_the_same_but_for_its_own_defaults(ruby
     theirs = answers_of(ruby, CASES)
 
     assert [as_six_says_it(ours(case)) for case in CASES] == theirs
+
+
+def test_a_weight_written_behind_a_comma_counts_from_sidekiq_7_on_and_for_us(ruby: Ruby) -> None:
+    """6.4 takes all of the text for the queue's name; we follow 7.0 and later, up to 8.1."""
+    file = '{queues: ["critical,3", low]}'
+    ruby.write("comma.yml", file)
+    Path("comma.yml").write_text(file)
+    case: Case = (["-C", "comma.yml"], {})
+
+    [theirs] = answers_of(ruby, [case])
+
+    weighted = {"critical": 3, "low": 1}
+    in_order = ["critical,3", "low"]  # no weight seen, so strictly in that order
+    assert ours(case)["capsules"]["default"]["shares"] == weighted
+    assert theirs["capsules"]["default"]["shares"] == (in_order if ruby.major == 6 else weighted)
