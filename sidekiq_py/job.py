@@ -17,9 +17,9 @@ from sidekiq_py.job_util import declared_options
 from sidekiq_py.middleware import Chain, ServerMiddleware, compose
 from sidekiq_py.payload import Payload, generate, parse
 from sidekiq_py.registry import Handler, RetriesExhausted, RetryIn, registry
-from sidekiq_py.running_job import RunningJob, bind, current_job
+from sidekiq_py.running_job import RunningJob, current_job, running
 
-__all__ = ["Job", "RunningJob", "Setter", "bind", "current_job", "job", "run"]
+__all__ = ["Job", "RunningJob", "Setter", "current_job", "job", "run"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -207,5 +207,5 @@ def run(payload: Payload, chain: Chain[ServerMiddleware]) -> object:
     handler = registry.lookup(received["class"])
     queue = str(received.get("queue", "default"))
     perform = compose(chain, (received, queue), lambda: handler.function(*handler.bind(received["args"])))
-    with bind(received, queue):
+    with running(received, queue):
         return perform()

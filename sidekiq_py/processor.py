@@ -5,7 +5,7 @@ Ruby twin: Sidekiq::Processor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +23,6 @@ from sidekiq_py.metrics.execution import ExecutionTracker
 from sidekiq_py.middleware import ServerMiddleware, compose
 from sidekiq_py.payload import Payload, parse
 from sidekiq_py.registry import Registry
-from sidekiq_py.running_job import bind
 from sidekiq_py.work_state import Running, WorkState
 
 YIELD_AFTER: Final = 0.001  # seconds; a longer job lets heart and fetch have a turn before the next one
@@ -50,6 +49,7 @@ class Processor:
         self.tid = new_tid()
         self._fetcher = fetcher
         self._parts = parts
+        self._dropped = False  # whether middleware kept the last job that went well from running
 
     def run(self) -> None:
         """Take and process jobs until the capsule is quiet. Shutdown, raised from outside, ends it too."""
@@ -105,11 +105,10 @@ class Processor:
             def perform() -> object:
                 return handler.function(*handler.bind(job["args"]))
 
-            with bind(job, work.queue):
-                if parts.server_middleware:
-                    compose(parts.server_middleware, (job, work.queue), perform)()
-                else:
-                    perform()
+            if parts.server_middleware:
+                self._dropped = not _ran_inside(parts.server_middleware, job, work.queue, perform)
+            else:
+                perform()
         except BaseException as error:  # sys.exit, KeyboardInterrupt and kills too: they end the job, not us
             return error
         return None
@@ -120,13 +119,19 @@ class Processor:
             self._parts.tracker.count(name, elapsed * 1000)
             self._fetcher.acknowledge(work)
             if self._parts.job_logger.enabled:
-                self._parts.job_logger.done(elapsed)
+                self._log_end(elapsed)
             return
         self._parts.tracker.count(name, None)
         if any(isinstance(cause, Shutdown) for cause in causes(error)):
             self._parts.job_logger.interrupted(elapsed)
             raise Shutdown  # the manager has put the job back already
         self._record_failure(job, work, error, elapsed)
+
+    def _log_end(self, elapsed: float) -> None:
+        if self._dropped:
+            self._parts.job_logger.dropped(elapsed, "a middleware did not call call_next()")
+        else:
+            self._parts.job_logger.done(elapsed)
 
     def _record_failure(self, job: Payload, work: UnitOfWork, error: BaseException, elapsed: float) -> None:
         parts = self._parts
@@ -136,6 +141,21 @@ class Processor:
         retry_in = verdict.at - parts.clock.now() if isinstance(verdict, Retry) else None
         parts.job_logger.fail(elapsed, error, retry_count=outcome.retry_count, retry_in=retry_in)
         parts.report(error, {"context": "job raised exception", "job": job})
+
+
+def _ran_inside(
+    links: Sequence[ServerMiddleware], job: Payload, queue: str, perform: Callable[[], object]
+) -> bool:
+    """Perform the job inside the middleware; False when a link didn't let it through."""
+    ran = False
+
+    def noted() -> object:
+        nonlocal ran
+        ran = True
+        return perform()
+
+    compose(links, (job, queue), noted)()
+    return ran
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,22 +1,25 @@
-"""The job that runs here and now: set around each run, read by handlers and by what they call."""
+"""The job that runs here and now, for handlers and what they call.
+
+It is the job that log records belong to (`sidekiq_py.logger`): bound once, seen by both.
+"""
 
 from __future__ import annotations
 
 import logging
-from contextvars import ContextVar, Token
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
+from sidekiq_py.logger import bind_inner_job, bound_job, release_job
 from sidekiq_py.payload import Payload
 
-_running: ContextVar[RunningJob | None] = ContextVar("sidekiq_running_job", default=None)
 _logger: Final = logging.getLogger("sidekiq.job")
 
 
 class RunningJob:
-    """A view of a running job's payload. As a context manager it is `current_job()` inside the block."""
+    """A view of a running job's payload."""
 
-    __slots__ = ("_token", "payload", "queue")
+    __slots__ = ("payload", "queue")
 
     payload: Payload
     """The whole job; treat it as read-only."""
@@ -26,7 +29,6 @@ class RunningJob:
     def __init__(self, payload: Payload, queue: str) -> None:
         self.payload = payload
         self.queue = queue
-        self._token: Token[RunningJob | None] | None = None
 
     @property
     def jid(self) -> str:
@@ -61,32 +63,26 @@ class RunningJob:
         """The logger `sidekiq.job`; in a server each of its lines shows class and jid."""
         return _logger
 
-    def __enter__(self) -> RunningJob:
-        self._token = _running.set(self)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._token is not None:
-            _running.reset(self._token)
-            self._token = None
-
     def __repr__(self) -> str:
         return f"<RunningJob {self.job_class} {self.jid} of queue {self.queue}>"
 
 
-def bind(payload: Payload, queue: str) -> RunningJob:
-    """`with bind(payload, queue):` makes the job current in this greenlet or thread."""
-    return RunningJob(payload, queue)
+@contextmanager
+def running(payload: Payload, queue: str) -> Iterator[None]:
+    """In this block the job is current, in this greenlet or thread; then the one before, usually none."""
+    token = bind_inner_job(payload, queue)
+    try:
+        yield
+    finally:
+        release_job(token)
 
 
 def current_job() -> RunningJob:
     """The job that runs in this greenlet or thread. Raises LookupError when there is none."""
-    job = _running.get()
-    if job is None:
+    bound = bound_job()
+    if bound is None:
         raise LookupError(
             "no job runs here: current_job() works inside a handler that a server, perform_inline or "
             "sidekiq_py.testing runs, not in a plain call of the function or in a thread it started"
         )
-    return job
+    return RunningJob(*bound)

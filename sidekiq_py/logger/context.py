@@ -69,6 +69,18 @@ def bind_job(
     return _bound.set((job, queue, attributes, level))
 
 
+def bind_inner_job(job: Payload, queue: str) -> JobToken:
+    """As `bind_job`, logged as the job around it is, if there is one."""
+    outer = _bound.get()
+    return bind_job(job, queue) if outer is None else bind_job(job, queue, outer[2], outer[3])
+
+
+def bound_job() -> tuple[Payload, str] | None:
+    """The job that runs here and the queue it was fetched from; None outside of jobs."""
+    bound = _bound.get()
+    return None if bound is None else bound[:2]
+
+
 def release_job(token: JobToken) -> None:
     """Go back to the job that was bound before, usually none."""
     _bound.reset(token)

@@ -6,8 +6,10 @@ import threading
 
 import pytest
 
-from sidekiq_py.job import bind, current_job
+from sidekiq_py.job import RunningJob, current_job
+from sidekiq_py.logger import bind_job, fields, job_level, release_job
 from sidekiq_py.payload import Payload
+from sidekiq_py.running_job import running
 
 PAYLOAD: Payload = {
     "class": "HardJob",
@@ -20,14 +22,14 @@ PAYLOAD: Payload = {
 
 
 def test_the_running_job_shows_its_payload() -> None:
-    with bind(PAYLOAD, "low"):
-        running = current_job()
+    with running(PAYLOAD, "low"):
+        seen = current_job()
 
-    assert (running.jid, running.job_class, running.queue) == ("abc", "HardJob", "low")
-    assert (running.args, running.retry_count, running.tags) == (["bob"], 2, ["x"])
-    assert running.payload["bid"] == "b"
-    assert running.logger.name == "sidekiq.job"
-    assert repr(running) == "<RunningJob HardJob abc of queue low>"
+    assert (seen.jid, seen.job_class, seen.queue) == ("abc", "HardJob", "low")
+    assert (seen.args, seen.retry_count, seen.tags) == (["bob"], 2, ["x"])
+    assert seen.payload["bid"] == "b"
+    assert seen.logger.name == "sidekiq.job"
+    assert repr(seen) == "<RunningJob HardJob abc of queue low>"
 
 
 @pytest.mark.parametrize(
@@ -40,16 +42,16 @@ def test_the_running_job_shows_its_payload() -> None:
     ],
 )
 def test_fields_of_other_types_do_no_harm(payload: Payload, retry_count: int | None, tags: list[str]) -> None:
-    running = bind({"class": "HardJob", "args": [], **payload}, "low")
+    job = RunningJob({"class": "HardJob", "args": [], **payload}, "low")
 
-    assert running.retry_count == retry_count
-    assert running.tags == tags
-    assert running.jid == ""
+    assert job.retry_count == retry_count
+    assert job.tags == tags
+    assert job.jid == ""
 
 
 def test_a_job_run_inside_a_job_is_current_until_it_ends() -> None:
-    with bind(PAYLOAD, "low"):
-        with bind({**PAYLOAD, "jid": "inner"}, "low"):
+    with running(PAYLOAD, "low"):
+        with running({**PAYLOAD, "jid": "inner"}, "low"):
             inner = current_job().jid
         outer = current_job().jid
 
@@ -70,7 +72,7 @@ def test_other_threads_have_no_part_in_it() -> None:
         except LookupError as error:
             found.append(type(error))
 
-    with bind(PAYLOAD, "low"):
+    with running(PAYLOAD, "low"):
         thread = threading.Thread(target=look)
         thread.start()
         thread.join()
@@ -79,8 +81,19 @@ def test_other_threads_have_no_part_in_it() -> None:
 
 
 def test_the_job_is_gone_also_after_an_error() -> None:
-    with pytest.raises(ZeroDivisionError), bind(PAYLOAD, "low"):
+    with pytest.raises(ZeroDivisionError), running(PAYLOAD, "low"):
         raise ZeroDivisionError
 
     with pytest.raises(LookupError):
         current_job()
+
+
+def test_log_lines_of_a_job_run_inside_a_job_are_its_own_and_chosen_as_the_outer_one_s() -> None:
+    token = bind_job(PAYLOAD, "low", attributes=["locale"], level=10)
+
+    with running({**PAYLOAD, "jid": "inner", "locale": "fr"}, "low"):
+        inner, level = fields(), job_level()
+    release_job(token)
+
+    assert (inner["jid"], inner["locale"], level) == ("inner", "fr", 10)
+    assert "tags" not in inner
