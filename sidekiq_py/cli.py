@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sidekiq_py.cli_help import ServerCommand, option_parameters, version_option
+from sidekiq_py.cli_help import ServerCommand, WideCommand, option_parameters, version_option
 from sidekiq_py.did_you_mean import did_you_mean
 from sidekiq_py.errors import InvalidConfig
 from sidekiq_py.exit_code import ExitCode
@@ -74,7 +74,7 @@ def server(words: Sequence[str], **given: Any) -> int:
     return run_server(_resolve(given))
 
 
-@commands.command(params=option_parameters(), context_settings=CONTEXT)
+@commands.command(cls=WideCommand, params=option_parameters(), context_settings=CONTEXT)
 @click.option("--json", "wants_json", is_flag=True, help="Print one JSON object.")
 def config(*, wants_json: bool, **given: Any) -> int:
     """Print the value of every option and where it comes from."""

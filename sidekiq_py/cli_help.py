@@ -64,7 +64,20 @@ def remarks(option: Option) -> str:
     return f"[env: {option.env}{default}]".replace(" ", NO_BREAK)
 
 
-class ServerCommand(click.Command):
+class WideCommand(click.Command):
+    """A command whose help page leaves room for what the option table says."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the page."""
+        formatter.width = WIDTH
+        super().format_help(ctx, formatter)
+
+    def get_help(self, ctx: click.Context) -> str:
+        """The page as text."""
+        return super().get_help(ctx).replace(NO_BREAK, " ")
+
+
+class ServerCommand(WideCommand):
     """A command whose help is grouped as the option table is, with examples, signals and exit codes."""
 
     def __init__(self, *args: Any, commands: click.Group, **kwargs: Any) -> None:
@@ -89,10 +102,6 @@ class ServerCommand(click.Command):
         )
         _section(formatter, "Signals", SIGNALS)
         _section(formatter, "Exit codes", EXIT_CODES)
-
-    def get_help(self, ctx: click.Context) -> str:
-        """The page as text."""
-        return super().get_help(ctx).replace(NO_BREAK, " ")
 
     def collect_usage_pieces(self, _ctx: click.Context) -> list[str]:
         """What follows the program's name in a usage line."""

@@ -26,7 +26,6 @@ from sidekiq_py.logger.formats import LOG_FORMATS, LogFormat
 from sidekiq_py.logger.levels import JobLevels, parse_level
 from sidekiq_py.logger.setup import (
     LoggingSetup,
-    default_format,
     install_record_factory,
     logger,
     remove_record_factory,
@@ -47,7 +46,6 @@ __all__ = [
     "bound_job",
     "context",
     "current_tid",
-    "default_format",
     "fields",
     "install_record_factory",
     "job_level",

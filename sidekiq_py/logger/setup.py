@@ -14,7 +14,6 @@ from sidekiq_py.logger.formats import (
     LOG_FORMATS,
     JsonFormatter,
     LogfmtFormatter,
-    LogFormat,
     SidekiqFormatter,
     TextFormatter,
     is_ours,
@@ -127,31 +126,23 @@ class LoggingSetup:
 
 def setup_logging(
     *,
-    format: str | None = None,  # noqa: A002  # the option's name
+    format: str = "pretty",  # noqa: A002  # the option's name
     level: str | int = "info",
     stream: TextIO | None = None,
     environ: Mapping[str, str] | None = None,
-    color: bool | None = None,
     attributes: Collection[str] = DEFAULT_ATTRIBUTES,
 ) -> LoggingSetup:
-    """Print records as Sidekiq does, to stdout unless told otherwise. Without a format: `default_format`.
+    """Print records as Sidekiq does, to stdout unless told otherwise.
 
-    `environ` is where NO_COLOR, FORCE_COLOR and DYNO are looked up; `color` overrules the first two.
-    `attributes` are the payload keys to show. Raises InvalidConfig for an unknown format or level.
+    `environ` is where `use_colour` looks; `attributes` are the payload keys to show. Raises InvalidConfig
+    for an unknown format or level.
     Ruby twin: Sidekiq::Logger.new.
     """
     if (number := parse_level(level)) is None:
         raise InvalidConfig(f"log level {level!r} is unknown: give debug, info, warn, error or fatal")
     out = sys.stdout if stream is None else stream
-    found = environ or {}
-    colour = use_colour(out, found) if color is None else color
-    formatter = _formatter(format or default_format(found), attributes, colour)
+    formatter = _formatter(format, attributes, use_colour(out, environ or {}))
     return LoggingSetup(SidekiqHandler(out, formatter, number), number)
-
-
-def default_format(environ: Mapping[str, str]) -> LogFormat:
-    """`pretty`, or `no-timestamp` on a platform that stamps lines itself (DYNO is set), as Sidekiq."""
-    return "no-timestamp" if environ.get("DYNO") else "pretty"
 
 
 def use_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:

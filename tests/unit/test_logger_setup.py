@@ -14,7 +14,6 @@ import pytest
 from sidekiq_py.errors import InvalidConfig
 from sidekiq_py.logger import (
     bind_job,
-    default_format,
     logger,
     parse_level,
     release_job,
@@ -220,19 +219,6 @@ def test_pretty_is_coloured_on_a_terminal(start):
 )
 def test_colour_follows_the_terminal_and_the_two_variables(stream, environ, colour):
     assert use_colour(stream, environ) is colour
-
-
-def test_the_option_overrules_terminal_and_variables(start, out):
-    start(format="pretty", color=True, environ={"NO_COLOR": "1"})
-
-    logger.info("hello")
-
-    assert out.getvalue().startswith("\x1b[")
-
-
-def test_a_platform_that_stamps_lines_gets_none_from_us():
-    assert default_format({"DYNO": "web.1"}) == "no-timestamp"
-    assert default_format({}) == "pretty"
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones():
