@@ -86,7 +86,9 @@ class Setter(Generic[P, R]):
         seconds = interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
         now = self._client.clock.now()
         at = seconds if seconds >= ABSOLUTE_FROM else now + seconds
-        item = self._item(**{"class": self.handler.name}, args=self._json(args, kwargs))
+        call = {"class": self.handler.name, "args": self._json(args, kwargs)}
+        # Keys stand as Ruby writes them: after set(…) the arguments come first, as in perform_async.
+        item = self._item(**dict(reversed(call.items())) if self._given else call)
         return self._client.push(item if at <= now else {**item, "at": at})
 
     def perform_at(self, when: float | datetime, *args: P.args, **kwargs: P.kwargs) -> str | None:
