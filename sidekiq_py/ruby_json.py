@@ -19,7 +19,7 @@ MAX_NESTING = 100  # Ruby's JSON.generate and JSON.parse both refuse more
 
 # Floats that msgspec and Ruby may spell differently: big, tiny, or with an exponent. Matching inside a
 # string is harmless, it only costs the slow way.
-_ODD_FLOAT = re.compile(rb"[\[,:]-?(?:\d{11,}\.|[\d.]+e|0\.000)")
+_ODD_FLOAT = re.compile(rb"(?:^|[\[,:])-?(?:\d{11,}\.|[\d.]+e|0\.000)")
 _TO_TIDY = re.compile(rb'"(?:[^"\\]|\\.)*"|[ \t\r\n]+|-?\d+(?:\.\d+)?[eE][+-]?\d+|-?\d+\.\d+')
 _encode = msgspec.json.encode
 
@@ -131,7 +131,7 @@ def unreadable_by_ruby(text: bytes) -> str | None:
     """
     try:
         depth = _depth(
-            json.loads(text, object_pairs_hook=_unique_pairs, parse_int=len, parse_constant=_refuse)
+            json.loads(text.decode(), object_pairs_hook=_unique_pairs, parse_int=len, parse_constant=_refuse)
         )
     except (ValueError, RecursionError) as error:
         return str(error)
