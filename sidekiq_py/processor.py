@@ -129,7 +129,7 @@ class Processor:
 
     def _log_end(self, elapsed: float) -> None:
         if self._dropped:
-            self._parts.job_logger.dropped(elapsed, "a middleware did not call call_next()")
+            self._parts.job_logger.dropped(elapsed, "middleware")
         else:
             self._parts.job_logger.done(elapsed)
 
