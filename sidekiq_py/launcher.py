@@ -115,8 +115,8 @@ class Launcher:
         connection.disconnect()
         self._introduce(server)
         defaults.use(self._config)
-        self._heartbeat.beat()  # before the first fetch: peers rescue the claims of those who don't beat
         self._fire("startup")
+        self._heartbeat.beat()  # before the first fetch: peers rescue the claims of those who don't beat
         self._heartbeat.start()
         for manager in self._managers:
             manager.start()
@@ -137,20 +137,20 @@ class Launcher:
     def stop(self) -> int:
         """Stop everything within the timeout; returns the exit code: 0, or 1 if Redis is down at the end."""
         stopping_since = self._clock.monotonic()
-        self._stop = Stop(self._clock, self._config.timeout)
+        stop = self._begin_stop()
         self.quiet()
         self._fire("shutdown")
         logger.info(
             "shutting down: %d jobs have %g s to finish", len(self._work_state.running), self._config.timeout
         )
-        stops = [gevent.spawn(manager.stop, self._stop) for manager in self._managers]
-        gevent.joinall(stops)
+        ends = [gevent.spawn(manager.stop, stop) for manager in self._managers]
+        gevent.joinall(ends)
         self._poller.stop(timeout=READ_MARGIN)
-        requeued = sum(stop.value or 0 for stop in stops)
+        self._work_state.requeued += sum(end.value or 0 for end in ends)
         code = self._sign_off()
         self._fire("exit")
         self._disconnect()
-        logger.info("%s", self._farewell(requeued, stopping_since))
+        logger.info("%s", self._farewell(stopping_since))
         return code
 
     def on_signal(self, name: str) -> None:
@@ -160,11 +160,10 @@ class Launcher:
             gevent.spawn(self.quiet)
         elif name == "TTIN":
             self.dump_stacks()
-        elif self._stop_wanted.is_set():
-            if name == "INT" and self._stop is not None:
-                self._stop.hurry()
-        else:
-            self._stop_wanted.set()
+        elif self._stop is None:
+            self._begin_stop()
+        elif name == "INT":
+            self._stop.hurry()
 
     def dump_stacks(self) -> None:
         """Log where every running job and every thread is."""
@@ -267,6 +266,13 @@ class Launcher:
         for sentence in server.warnings:
             logger.warning("%s", sentence)
 
+    def _begin_stop(self) -> Stop:
+        """The time that jobs have left runs from the first signal on."""
+        if self._stop is None:
+            self._stop = Stop(self._clock, self._config.timeout)
+            self._stop_wanted.set()
+        return self._stop
+
     def _on_beat(self, is_first: bool) -> None:
         if is_first:
             self._fire("heartbeat")
@@ -289,7 +295,7 @@ class Launcher:
             gevent.sleep(0.01)
         connection = self._config.redis.connect()
         try:
-            self._work_state.requeued += requeue_leftovers(connection, self.identity, self._config.queues)
+            self._work_state.requeued += requeue_leftovers(connection, self.identity, self._config.all_queues)
             self._heartbeat.sign_off(connection)
         except RedisDown as error:
             logger.error(
@@ -307,12 +313,13 @@ class Launcher:
         self._redis.close()
         defaults.use(None)
 
-    def _farewell(self, requeued: int, stopping_since: float) -> str:
+    def _farewell(self, stopping_since: float) -> str:
         now = self._clock.monotonic()
+        work_state = self._work_state
         return banner.farewell(
-            done=self._work_state.processed - self._work_state.failed,
-            failed=self._work_state.failed - requeued,
-            requeued=requeued,
+            done=work_state.processed - work_state.failed,
+            failed=work_state.failed - work_state.interrupted,
+            requeued=work_state.requeued,
             uptime=now - self._started_at,
             stopping=now - stopping_since,
         )
@@ -322,7 +329,7 @@ class Launcher:
         code = 0
         try:
             connection = self._config.redis.connect()
-            requeue_leftovers(connection, self.identity, self._config.queues)
+            requeue_leftovers(connection, self.identity, self._config.all_queues)
             self._heartbeat.sign_off(connection)
         except SidekiqError as error:
             code = 1

@@ -123,6 +123,7 @@ class Processor:
             return
         self._parts.tracker.count(name, None)
         if any(isinstance(cause, Shutdown) for cause in causes(error)):
+            self._parts.work_state.interrupted += 1
             self._parts.job_logger.interrupted(elapsed)
             raise Shutdown  # the manager has put the job back already
         self._record_failure(job, work, error, elapsed)

@@ -40,10 +40,12 @@ class Signals:
         os.set_blocking(self._write, False)
         self._before: dict[signal.Signals, object] = {}
         self._wakeup_before = -1
+        self._keep_waiting = self._loop.async_()
 
     def start(self) -> None:
         self._before = {number: signal.signal(number, _heard) for number in HEARD}
         self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._keep_waiting.start(lambda: None)  # a hub where nothing is left but us would give up
         _start_new_thread(self._listen, ())
 
     def restore(self) -> None:
@@ -51,6 +53,7 @@ class Signals:
         signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave us
+        self._keep_waiting.close()
         os.close(self._write)
 
     def _listen(self) -> None:

@@ -28,6 +28,7 @@ class WorkState:
     running: dict[str, Running] = field(default_factory=dict)
     processed: int = 0  # failures and interruptions too, as Sidekiq counts
     failed: int = 0
+    interrupted: int = 0  # those of `failed` that the end of the process cut short
     requeued: int = 0
 
     def begin(self, tid: str, running: Running) -> None:
