@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from sidekiq_py.payload import encode_backtrace
+from sidekiq_py.payload import encode_backtrace, scrub
 
 STORED_LIMIT: Final = 64 * 1024  # bytes of base64; a payload carries its backtrace through every retry
 _UNBRACKETED = str.maketrans({"<": None, ">": None})
@@ -22,7 +22,7 @@ def backtrace_lines(error: BaseException) -> list[str]:
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not frame.filename.startswith(_OURS)]
     lines = [f"{frame.filename}:{frame.lineno}:in '{frame.name}'" for frame in theirs or frames]
-    return [line.translate(_UNBRACKETED) for line in reversed(lines)]
+    return [scrub(line.translate(_UNBRACKETED)) for line in reversed(lines)]
 
 
 def encode_within(lines: Sequence[str], limit: int = STORED_LIMIT) -> str:

@@ -147,7 +147,7 @@ def error_class(error: BaseException) -> str:
     if ruby_class := getattr(error, "ruby_class", None):
         return str(ruby_class)
     kind = type(error)
-    name = kind.__qualname__.replace(".<locals>", "").replace("<", "").replace(">", "")
+    name = scrub(kind.__qualname__.replace(".<locals>", "").replace("<", "").replace(">", ""))
     return name if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{name}"
 
 
@@ -157,6 +157,11 @@ def error_message(error: BaseException) -> str:
         text = str(error)[:MESSAGE_LIMIT]
     except Exception:  # a broken __str__ must not cost the retry
         return "!!! ERROR MESSAGE THREW AN ERROR !!!"
+    return scrub(text)
+
+
+def scrub(text: str) -> str:
+    """The text without halves of surrogate pairs, which UTF-8 has no bytes for."""
     return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
