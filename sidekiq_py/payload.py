@@ -147,7 +147,7 @@ def error_class(error: BaseException) -> str:
     if ruby_class := getattr(error, "ruby_class", None):
         return str(ruby_class)
     kind = type(error)
-    name = scrub(kind.__qualname__.replace(".<locals>", "").replace("<", "").replace(">", ""))
+    name = kind.__qualname__.replace(".<locals>", "").replace("<", "").replace(">", "")
     return name if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{name}"
 
 
