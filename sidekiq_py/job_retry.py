@@ -9,12 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Final, TypeAlias
 
 from sidekiq_py.payload import Payload, read_timestamp
 
 LONGEST_DELAY: Final = 1_000_000_000.0  # seconds; a hook that returns more has made a mistake
+HIGHEST_COUNT: Final = 1_000_000  # failures; a job that says more is damaged and starts again
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def retry_attempts(retry: object, max_retries: int) -> int:
 def next_retry_count(job: Payload) -> int:
     """The count of this failure: 0 for the first, and after "retry now" of a first failure (-1) 0 again."""
     count: Any = job.get("retry_count")
-    if isinstance(count, bool) or not isinstance(count, int | float) or not isfinite(count):
+    if isinstance(count, bool) or not isinstance(count, int | float) or not -1 <= count < HIGHEST_COUNT:
         return 0
-    return max(int(count) + 1, 0)
+    return int(count) + 1
 
 
 def delay_wished(wish: object) -> int:
