@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from sidekiq_py.errors import InvalidConfig
-from sidekiq_py.redis_connection.connection import RedisConnection
 from sidekiq_py.redis_connection.url import TLS_OPTIONS, Address, masked, parse_host, parse_url
+
+if TYPE_CHECKING:
+    from sidekiq_py.redis_connection.connection import RedisConnection
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 TLS_KEYWORDS: Final = frozenset({"ssl_ca_data", "ssl_min_version"})  # what has no place in a URL
@@ -63,6 +65,8 @@ class RedisOptions:
 
         One that blocks (BLMOVE) needs a `read_timeout` longer than its block.
         """
+        from sidekiq_py.redis_connection.connection import RedisConnection  # redis-py is slow to import
+
         return RedisConnection(
             self.address,
             connect_timeout=self.connect_timeout,

@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import resources
+from pathlib import Path
 from typing import TypeAlias
 
 Arg: TypeAlias = str | bytes | int | float
@@ -45,5 +45,4 @@ class Script:
 @functools.cache
 def load(name: str) -> Script:
     """The script in `scripts/<name>.lua`, read once per process."""
-    text = resources.files(__name__).joinpath(f"{name}.lua").read_text("utf-8")
-    return Script(name, text)
+    return Script(name, Path(__file__).with_name(f"{name}.lua").read_text("utf-8"))

@@ -1,0 +1,40 @@
+"""What is loaded when, and what is left as it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.helpers import run_python
+
+SLOW = ("redis", "gevent", "asyncio")
+
+
+@pytest.mark.parametrize(
+    "module", ["config", "config_sources", "cli", "api", "testing", "redis_connection", "config_report"]
+)
+def test_what_does_not_talk_to_redis_does_not_load_redis_py(module: str) -> None:
+    loaded = run_python(
+        f"""
+        import sys
+        import sidekiq_py.{module}
+        print([name for name in {SLOW} if name in sys.modules])
+        """
+    )
+
+    assert loaded == "[]\n"
+
+
+def test_patching_leaves_the_list_of_installed_packages_as_it_was() -> None:
+    said = run_python(
+        """
+        import socket
+        from importlib import metadata
+
+        before = metadata.entry_points
+        from sidekiq_py.__main__ import patch
+        patch()
+        print(metadata.entry_points is before, socket.socket.__module__)
+        """
+    )
+
+    assert said == "True gevent._socket3\n"
