@@ -111,7 +111,7 @@ class EmbeddedRedis:
             self._process = subprocess.Popen(
                 self._command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
-        self._guard = _end_with_us(self._process.pid)
+        self._guard = end_with_us(self._process.pid)
         for _ in self._pauses(START_TIMEOUT):
             if self._answers():
                 return self
@@ -128,7 +128,13 @@ class EmbeddedRedis:
         self._end(with_kill=True)
 
     def __enter__(self) -> Self:
-        return self.start() if self._process is None else self
+        if self._process is not None:
+            return self
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -196,9 +202,12 @@ class EmbeddedRedis:
         return self.log.read_text(errors="replace")[-2000:]
 
 
-def _end_with_us(pid: int) -> subprocess.Popen[bytes]:
-    """A guard that kills the server once its input closes: so when we die, even by `kill -9`."""
-    script = f"read nothing; kill -9 {pid}"
+def end_with_us(pid: int) -> subprocess.Popen[bytes]:
+    """A guard that kills a process, or a group by its negated id, when we die, even by `kill -9`.
+
+    It waits for the end of its input, which we hold; kill the guard once it is not needed any more.
+    """
+    script = f"read nothing; kill -s KILL -- {pid}"
     return subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
 
 

@@ -98,6 +98,15 @@ def test_a_server_that_can_not_start_shows_the_end_of_its_log(tmp_path):
         _ = server.pid
 
 
+def test_a_server_that_can_not_start_leaves_no_directory():
+    server = EmbeddedRedis(flags=("--no-such-flag", "1"))
+
+    with pytest.raises(RedisDown), server:
+        pass
+
+    assert not server.directory.exists()
+
+
 def test_the_wheel_brings_a_server_of_its_own(tmp_path):
     binary = binary_in_wheel()
     if binary is None:
