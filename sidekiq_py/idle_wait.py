@@ -38,7 +38,8 @@ class IdleWait:
 
     def arm(self, queues: Sequence[str], free: int) -> bool:
         """Watch the first queues, a free slot each. Returns whether every queue is watched."""
-        most = min(MOST_WATCHED, free + self.armed)
+        slots = free + self.armed
+        most = min(MOST_WATCHED, slots if slots >= len(queues) else slots - 1)  # one slot polls the others
         for name in queues[:most]:
             watcher = self._watchers.get(name)
             if watcher is None:
