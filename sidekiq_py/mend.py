@@ -74,7 +74,11 @@ def shell_for(raw: bytes, *, queue: str, reason: str, failed_at: float | int) ->
 
 def _is_json(raw: bytes) -> bool:
     try:
-        json.loads(raw.decode(), parse_int=len)
+        json.loads(raw.decode(), parse_int=len, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is not JSON")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from typing import Final
 
 from sidekiq_py import keys
@@ -98,7 +97,7 @@ class Poller(Component):
         except InvalidPayload as error:
             self._bury(set_name, member, error, now)
             return ()
-        before = deepcopy(job)
+        before = parse(member)  # not a deep copy of `job`: that gives up on nesting that JSON allows
         try:
             passed = self._prepare(job, now)
         except Exception as error:
