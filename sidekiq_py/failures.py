@@ -6,7 +6,6 @@ Ruby twin: the half of Sidekiq::JobRetry that talks to Redis.
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
 
@@ -197,7 +196,7 @@ class FailureRecorder:
         error: BaseException,
         handler: Handler | None,
     ) -> Verdict:
-        before = deepcopy(job)
+        before = parse(rebuild(stored))  # not a deep copy of `job`: that gives up on deep nesting
         wish = self._ask(handler, "retries_exhausted", (job, error), job) if handler else None
         if wish == "discard" or job.get("dead") is False:
             self._discard(work, job, error)
