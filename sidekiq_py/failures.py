@@ -6,6 +6,7 @@ Ruby twin: the half of Sidekiq::JobRetry that talks to Redis.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,9 +32,10 @@ from sidekiq_py.payload import (
     parse,
     read_timestamp,
     rebuild,
+    scrub,
     write_changes,
 )
-from sidekiq_py.redis_connection import Arg, Redis
+from sidekiq_py.redis_connection import Arg, Redis, Reply
 from sidekiq_py.registry import Handler
 from sidekiq_py.ruby_json import tidy, unreadable_by_ruby
 from sidekiq_py.scripts import Script, load
@@ -41,6 +43,10 @@ from sidekiq_py.scripts import Script, load
 HAND_BACK_AFTER: Final = 10.0  # seconds until another process may meet a job whose class we don't know
 MOST_HAND_BACKS: Final = 100  # then it fails like any job of an unknown class
 HAND_BACKS_TTL: Final = 24 * 60 * 60
+
+NOT_OURS: Final = Discard("its claim is gone: it was rescued or put back, and runs again")
+
+logger = logging.getLogger("sidekiq")
 
 _ACKNOWLEDGE = load("acknowledge")
 _RESCHEDULE = load("reschedule")
@@ -121,13 +127,17 @@ class FailureRecorder:
         now = self._clock.now()
         self._note_failure(job, work.queue, error, now)
         retry_count: int = job["retry_count"]
-        verdict = self._decide(job, error, handler, now)
         stored = fields(tidy(work.raw))
         write_changes(stored, before, job)
+        verdict = self._decide(job, error, handler, now)
+        if handler and handler.retry_in:
+            stored = self._with_changes_of_hook(stored, job)
         if isinstance(verdict, Retry) and self._would_be_lost(rebuild(stored)):
             verdict = Kill()
         if isinstance(verdict, Retry):
-            self._persist(_RESCHEDULE, work, [keys.RETRY], [work.raw, rebuild(stored), repr(verdict.at)])
+            args: list[Arg] = [work.raw, rebuild(stored), repr(verdict.at)]
+            if not self._settled(_RESCHEDULE, work, [keys.RETRY], args, not_ours=0):
+                verdict = NOT_OURS
         elif isinstance(verdict, Kill):
             verdict = self._kill(work, job, stored, error=error, handler=handler)
         else:
@@ -141,7 +151,8 @@ class FailureRecorder:
         dialect = self._surroundings.dialect
         moment = timestamp_like(job.get("created_at"), now, dialect)
         again = "retry_count" in job
-        job["queue"] = job.get("retry_queue") or queue
+        retry_queue = job.get("retry_queue")
+        job["queue"] = retry_queue if retry_queue and isinstance(retry_queue, str) else queue
         job["error_message"] = error_message(error)
         job["error_class"] = error_class(error)
         if again:
@@ -149,14 +160,18 @@ class FailureRecorder:
         if not again or read_timestamp(job.get("failed_at")) is None:
             job["failed_at"] = moment  # pages of Ruby's Web raise on a retry without it
         job["retry_count"] = next_retry_count(job) if again else 0
-        if backtrace := self._backtrace(job.get("backtrace"), error):
+        if backtrace := self._backtrace(job, error):
             job["error_backtrace"] = encode_within(backtrace)
         mend(job, dialect)
 
-    def _backtrace(self, wanted: object, error: BaseException) -> list[str]:
-        if not wanted:
+    def _backtrace(self, job: Payload, error: BaseException) -> list[str]:
+        if not (wanted := job.get("backtrace")):
             return []
-        lines = self._options.backtrace_cleaner(backtrace_lines(error))
+        lines = backtrace_lines(error)
+        try:
+            lines = [scrub(str(line)) for line in self._options.backtrace_cleaner(lines)]
+        except Exception as broken:  # the retry matters more than its backtrace
+            self._report.log(broken, {"context": "the backtrace cleaner failed", "job": job})
         return lines[:wanted] if type(wanted) is int else lines
 
     def _decide(self, job: Payload, error: BaseException, handler: Handler | None, now: float) -> Verdict:
@@ -181,6 +196,17 @@ class FailureRecorder:
             self._report.log(broken, {"context": f"{hook} of {handler.name} failed", "job": job})
             return None
 
+    def _with_changes_of_hook(self, stored: Fields, job: Payload) -> Fields:
+        """The raw form of the job with what a hook did to it, or without where JSON has no words for that."""
+        changed = dict(stored)
+        try:
+            # A parsed twin, not a deep copy of `job`: that gives up on deep nesting.
+            write_changes(changed, parse(rebuild(stored)), job)
+        except (TypeError, ValueError, OverflowError, RecursionError) as broken:
+            self._report.log(broken, {"context": "what a hook left in the job is not JSON", "job": job})
+            return stored
+        return changed
+
     def _would_be_lost(self, stored: bytes) -> bool:
         """Ruby's poller takes an entry out before it parses it: what it can't parse, it loses."""
         return self._surroundings.ruby_is_here and unreadable_by_ruby(stored) is not None
@@ -196,13 +222,12 @@ class FailureRecorder:
         error: BaseException,
         handler: Handler | None,
     ) -> Verdict:
-        before = parse(rebuild(stored))  # not a deep copy of `job`: that gives up on deep nesting
         wish = self._ask(handler, "retries_exhausted", (job, error), job) if handler else None
         if wish == "discard" or job.get("dead") is False:
             self._discard(work, job, error)
             return Discard("retries_exhausted says discard" if wish == "discard" else "dead is false")
-        write_changes(stored, before, job)
-        self._bury(work, rebuild(stored))
+        if not self._bury(work, rebuild(self._with_changes_of_hook(stored, job))):
+            return NOT_OURS
         self._tell_death_handlers(job, error)
         return Kill()
 
@@ -211,12 +236,12 @@ class FailureRecorder:
         self._drop(work, job, error)
 
     def _drop(self, work: UnitOfWork, job: Payload, error: BaseException) -> None:
-        self._persist(_ACKNOWLEDGE, work, [], [1, work.raw])
-        self._tell_death_handlers(job, error)
+        if self._settled(_ACKNOWLEDGE, work, [], [1, work.raw], not_ours=1):
+            self._tell_death_handlers(job, error)
 
-    def _bury(self, work: UnitOfWork, stored: bytes) -> None:
+    def _bury(self, work: UnitOfWork, stored: bytes) -> bool:
         args = self._options.dead_limits.bury_args("list", now=self._clock.now(), jobs=[(work.raw, stored)])
-        self._persist(_BURY, work, [keys.DEAD], args)
+        return self._settled(_BURY, work, [keys.DEAD], args, not_ours=[])
 
     def _is_handed_back(self, work: UnitOfWork, job: Payload) -> bool:
         """Give a job of an unknown class to the others: unchanged, uncounted, later, and not for ever."""
@@ -227,21 +252,34 @@ class FailureRecorder:
         if count > MOST_HAND_BACKS:
             return False
         due = self._clock.now() + HAND_BACK_AFTER
-        self._persist(_RESCHEDULE, work, [keys.SCHEDULE], [work.raw, work.raw, repr(due)])
+        self._settled(_RESCHEDULE, work, [keys.SCHEDULE], [work.raw, work.raw, repr(due)], not_ours=0)
         return True
 
-    def _persist(self, script: Script, work: UnitOfWork, others: list[str], args: list[Arg]) -> None:
-        """Run a script that ends the claim, again and again while Redis is down: each works at most once."""
+    def _settled(
+        self, script: Script, work: UnitOfWork, others: list[str], args: list[Arg], *, not_ours: Reply
+    ) -> bool:
+        """Run a script that ends the claim, again and again while Redis is down: each works at most once.
+
+        Returns whether the job was ours to settle; `not_ours` is what the script says when it was not.
+        """
         backoff = Backoff()
+        may_have_run = False
         while True:
             try:
-                self._redis.run_script(script, [keys.claim(self._identity, work.queue), *others], args)
+                reply = self._redis.run_script(
+                    script, [keys.claim(self._identity, work.queue), *others], args
+                )
             except RedisDown as error:
+                may_have_run |= error.sent
                 self._redis_state.went_down(error)
                 gevent.sleep(backoff.next_pause())
             else:
                 self._redis_state.is_up()
-                return
+                break
+        if may_have_run or reply != not_ours:
+            return True
+        logger.warning("a failed job was not ours any more: it was rescued or put back, and runs again")
+        return False
 
     def _tell_death_handlers(self, job: Payload, error: BaseException) -> None:
         for handler in self._options.death_handlers:

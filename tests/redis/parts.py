@@ -1,0 +1,50 @@
+"""What the parts of a server are given by the launcher, for tests that run one part alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidekiq_py.clock import Clock
+from sidekiq_py.dialect import UNKNOWN, Dialect
+
+IDENTITY = "worker-1:4711:0123456789ab"
+
+
+@dataclass
+class Still(Clock):
+    """A clock that moves when the test says so."""
+
+    time: float = 1_795_490_000.25
+
+    def now(self) -> float:
+        return self.time
+
+
+@dataclass
+class Surroundings:
+    """What a heartbeat would have learned."""
+
+    process_count: int = 1
+    paused: frozenset[str] = frozenset()
+    dialect: Dialect = UNKNOWN
+    ruby_is_here: bool = False
+    beats_requested: int = 0
+
+    def request_beat(self) -> None:
+        self.beats_requested += 1
+
+
+@dataclass
+class Reports:
+    """An error handler that remembers."""
+
+    errors: list[tuple[BaseException, Mapping[str, Any]]] = field(default_factory=list)
+
+    def __call__(self, error: BaseException, context: Mapping[str, Any]) -> None:
+        self.errors.append((error, context))
+
+    @property
+    def contexts(self) -> list[str]:
+        return [str(context["context"]) for _, context in self.errors]
