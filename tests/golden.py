@@ -11,6 +11,6 @@ DIRECTORY: Final = Path(__file__).parents[1] / "compat_tests" / "golden"
 
 
 def golden(version: str, name: str) -> dict[str, Any]:
-    """The sample of this name, such as `process`."""
+    """The sample of this name, such as `process`. What Rails itself wrote is under `activejob`."""
     sample: dict[str, Any] = json.loads((DIRECTORY / version / f"{name}.json").read_text())
     return sample

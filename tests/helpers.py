@@ -1,4 +1,4 @@
-"""What many tests need: waiting to a deadline (the one place that may sleep), code in a fresh interpreter."""
+"""What many tests need: a clock, waiting to a deadline (nothing else may sleep), a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,22 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from sidekiq_py.clock import Clock
+
 T = TypeVar("T")
+
+
+class StillClock(Clock):
+    """Shows the same moment until told another: `clock.moment += 60`."""
+
+    def __init__(self, moment: float) -> None:
+        self.moment = moment
+
+    def now(self) -> float:
+        return self.moment
+
+    def monotonic(self) -> float:
+        return self.moment
 
 
 def eventually(predicate: Callable[[], T], timeout: float = 5.0, *, every: float = 0.01) -> T:

@@ -10,16 +10,11 @@ import pytest
 import redis as redis_py
 
 from sidekiq_py.api import DeadLimits, DeadSet, JobKilled, JobSet, RetrySet, ScheduledSet
-from sidekiq_py.clock import Clock
 from sidekiq_py.errors import InvalidPayload, RedisError
 from sidekiq_py.redis_connection import RedisPool
+from tests.helpers import StillClock
 
 NOW = 1_795_490_000.25
-
-
-class Still(Clock):
-    def now(self) -> float:
-        return NOW
 
 
 def payload(jid: str, **fields: Any) -> bytes:
@@ -29,7 +24,7 @@ def payload(jid: str, **fields: Any) -> bytes:
 
 @pytest.fixture
 def retries(redis: RedisPool) -> RetrySet:
-    return RetrySet(redis, clock=Still())
+    return RetrySet(redis, clock=StillClock(NOW))
 
 
 def everything(raw: redis_py.Redis) -> list[str]:
@@ -201,7 +196,7 @@ def test_retry_of_a_first_failure_writes_minus_one_as_ruby_does(retries, raw):
 def test_retry_of_a_job_that_never_failed_adds_no_count(redis, raw):
     raw.zadd("schedule", {payload("a", created_at=1.5): 99})
 
-    [entry] = ScheduledSet(redis, clock=Still())
+    [entry] = ScheduledSet(redis, clock=StillClock(NOW))
     entry.retry()
 
     assert raw.lrange("queue:default", 0, -1) == [payload("a", created_at=1.5, enqueued_at=NOW)]
@@ -387,7 +382,7 @@ def test_killed_json_that_is_no_job_gets_a_shell_that_ruby_can_show(retries, raw
 
 
 def test_the_dead_set_is_trimmed_by_count_with_rubys_off_by_one(redis, raw):
-    retries = RetrySet(redis, dead_limits=DeadLimits(max_jobs=3), clock=Still())
+    retries = RetrySet(redis, dead_limits=DeadLimits(max_jobs=3), clock=StillClock(NOW))
     raw.zadd("dead", {payload(f"old{n}"): NOW - 10 + n for n in range(5)})
     raw.zadd("retry", {payload("a"): 1})
 
@@ -410,7 +405,7 @@ def test_the_dead_set_is_trimmed_by_age(redis, raw):
     raw.zadd("dead", {payload("too old"): NOW - half_a_year - 1, payload("old"): NOW - half_a_year + 1})
     raw.zadd("retry", {payload("a"): 1})
 
-    RetrySet(redis, clock=Still()).kill_all()
+    RetrySet(redis, clock=StillClock(NOW)).kill_all()
 
     assert [entry.jid for entry in DeadSet(redis)] == ["a", "old"]
 

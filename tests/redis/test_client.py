@@ -17,9 +17,11 @@ from sidekiq_py.errors import MaybeEnqueued, RedisDown, RedisError
 from sidekiq_py.middleware import CallNext, Chain
 from sidekiq_py.payload import Payload
 from sidekiq_py.redis_connection import RedisPool
+from tests.golden import golden
+from tests.helpers import StillClock
+from tests.redis.beats import beat
 from tests.redis.canned_server import Answer, canned_server
 
-GOLDEN = Path(__file__).parents[2] / "compat_tests" / "golden"
 DIALECT_OF = {"6.4.1": 6, "7.3.2": 7, "8.1.7": 8}
 NOW = 1795490825.871201
 
@@ -46,11 +48,6 @@ def client(redis: RedisPool) -> Client:
 def version(request: pytest.FixtureRequest) -> str:
     version: str = request.param
     return version
-
-
-def golden(version: str, name: str) -> dict[str, Any]:
-    contents: dict[str, Any] = json.loads((GOLDEN / version / f"{name}.json").read_text("utf-8"))
-    return contents
 
 
 def moment(timestamp: float) -> float:
@@ -275,11 +272,6 @@ def test_bulk_jobs_that_middleware_sent_elsewhere_go_there(redis: RedisPool, raw
     assert raw.zcard("schedule") == 1
 
 
-def beat(raw: redis_py.Redis, identity: str, **info: object) -> None:
-    raw.sadd("processes", identity)
-    raw.hset(identity, "info", json.dumps(info))
-
-
 @pytest.mark.parametrize(
     ("versions", "kind"),
     [
@@ -316,20 +308,14 @@ def test_our_own_processes_and_dead_ones_have_no_say(redis: RedisPool, raw: redi
 
 
 def test_the_dialect_is_asked_for_once_a_minute(redis: RedisPool, raw: redis_py.Redis) -> None:
-    class Wall(Clock):
-        elapsed = 0.0
-
-        def monotonic(self) -> float:
-            return self.elapsed
-
-    clock = Wall()
+    clock = StillClock(0.0)
     client = Client(redis=redis, middleware=Chain(), clock=clock)
     client.push({"class": "HardJob", "args": []})
     beat(raw, "ruby:1:a", version="8.1.7", labels=[])
 
-    clock.elapsed = 59.9
+    clock.moment = 59.9
     client.push({"class": "HardJob", "args": []})
-    clock.elapsed = 60.0
+    clock.moment = 60.0
     client.push({"class": "HardJob", "args": []})
 
     assert [type(job["created_at"]) for job in payloads(raw)] == [float, float, int]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from sidekiq_py.errors import RedisDown
 from sidekiq_py.metrics import ExecutionTracker, mark_deploy
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
+from tests.golden import golden
 from tests.servers import start_server
-
-GOLDEN = Path(__file__).parents[2] / "compat_tests" / "golden"
 
 # HardJob twice, SlowJob at 0.025, 0.12, 0.6 and 1.2 s, PlainBoom once: as when the golden bytes were made.
 SLOW = {"7.3.2": (25, 120, 600, 1201), "8.1.7": (25, 120, 600, 1200)}
@@ -25,10 +22,6 @@ MINUTE = {
 }
 FORMAT = {"7.3.2": {7}, "8.1.7": {8}}
 NOW = MINUTE["8.1.7"]
-
-
-def golden(version, name):
-    return json.loads((GOLDEN / version / f"{name}.json").read_text())
 
 
 def texts(fields):

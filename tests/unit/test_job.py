@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,21 +13,16 @@ import pytest
 from sidekiq_py import testing
 from sidekiq_py.client import Client
 from sidekiq_py.client_defaults import defaults
-from sidekiq_py.clock import Clock
 from sidekiq_py.config import Config
 from sidekiq_py.errors import ArgumentsMisfit, InvalidHandler, InvalidJob
 from sidekiq_py.job import Job, job
 from sidekiq_py.middleware import CallNext, Chain
 from sidekiq_py.payload import Payload
 from sidekiq_py.registry import registry
+from tests.golden import golden
+from tests.helpers import StillClock
 
-GOLDEN = Path(__file__).parents[2] / "compat_tests" / "golden" / "8.1.7"
 NOW = 1795490825.5
-
-
-class Standing(Clock):
-    def now(self) -> float:
-        return NOW
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +57,7 @@ def plain() -> Job[..., Any]:
 
 @pytest.fixture
 def client() -> Client:
-    return Client(clock=Standing())
+    return Client(clock=StillClock(NOW))
 
 
 def pushed() -> Payload:
@@ -72,7 +66,7 @@ def pushed() -> Payload:
 
 
 def golden_keys(name: str, key: str, index: int = 0) -> list[str]:
-    entry = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))[key][index]
+    entry = golden("8.1.7", name)[key][index]
     return list(json.loads(entry if isinstance(entry, str) else entry["value"]))
 
 

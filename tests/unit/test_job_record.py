@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from sidekiq_py.api import JobRecord
-from sidekiq_py.clock import Clock
 from sidekiq_py.payload import encode_backtrace
+from tests.golden import VERSIONS, golden
+from tests.helpers import StillClock
 
 NOW = 1_795_490_000.5
-GOLDEN = Path(__file__).parents[2] / "compat_tests" / "golden"
-
-
-class Still(Clock):
-    def now(self) -> float:
-        return NOW
 
 
 def record(**fields: object) -> JobRecord:
     job = {"class": "HardJob", "args": [], "jid": "j1", "queue": "default", **fields}
-    return JobRecord(json.dumps(job).encode(), clock=Still())
+    return JobRecord(json.dumps(job).encode(), clock=StillClock(NOW))
 
 
-def golden(version: str, name: str, key: str) -> list[JobRecord]:
-    stored = json.loads((GOLDEN / version / f"{name}.json").read_text())[key]
-    texts = [entry["value"] if isinstance(entry, dict) else entry for entry in stored]
-    return [JobRecord(text.encode(), clock=Still()) for text in texts]
+def stored(version: str, name: str, key: str) -> list[JobRecord]:
+    entries = golden(version, name)[key]
+    texts = [entry["value"] if isinstance(entry, dict) else entry for entry in entries]
+    return [JobRecord(text.encode(), clock=StillClock(NOW)) for text in texts]
 
 
-@pytest.mark.parametrize("version", ["6.4.1", "7.3.2", "8.1.7"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_job_that_ruby_buried_tells_its_whole_story(version):
-    dead = golden(version, "dead", "dead")[0]
+    dead = stored(version, "dead", "dead")[0]
 
     assert dead.problem is None
     assert (dead.job_class, dead.queue, dead.args) == ("BoomJob", "default", ["x"])
@@ -46,18 +40,18 @@ def test_a_job_that_ruby_buried_tells_its_whole_story(version):
         assert 1_795_490_000 < moment < 1_795_492_000
 
 
-@pytest.mark.parametrize("version", ["6.4.1", "7.3.2", "8.1.7"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_text_that_ruby_buried_unread_has_a_problem_and_no_fields(version):
-    dead = golden(version, "dead", "dead")[2]
+    dead = stored(version, "dead", "dead")[2]
 
     assert "not JSON" in (dead.problem or "")
     assert dead.payload == {}
     assert (dead.jid, dead.job_class, dead.display_class, dead.args) == ("", "", "", [])
 
 
-@pytest.mark.parametrize("version", ["6.4.1", "7.3.2", "8.1.7"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_an_active_job_is_shown_by_the_class_and_the_arguments_it_wraps(version):
-    first = golden(version, "activejob", "queue:default")[0]
+    first = stored(version, "activejob", "queue:default")[0]
 
     assert first.job_class.endswith("Wrapper")
     assert (first.display_class, first.display_args) == ("AjOk", [2])
@@ -77,7 +71,7 @@ def test_an_active_job_is_shown_by_the_class_and_the_arguments_it_wraps(version)
     ],
 )
 def test_arguments_that_rails_serialised_are_shown_as_what_they_stand_for(form, shown):
-    forms = json.loads((GOLDEN / "activejob" / "rails-8.0.2.json").read_text())["forms"]
+    forms = golden("activejob", "rails-8.0.2")["forms"]
     job = record(
         **{"class": "Sidekiq::ActiveJob::Wrapper", "wrapped": "RJob", "args": [{"arguments": forms[form]}]}
     )
@@ -177,7 +171,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("raw", HOSTILE, ids=lambda raw: repr(raw[:40]))
 def test_no_payload_makes_a_view_raise(raw):
-    job = JobRecord(raw, clock=Still())
+    job = JobRecord(raw, clock=StillClock(NOW))
 
     seen = {
         name: getattr(job, name) for name in dir(JobRecord) if isinstance(vars(JobRecord).get(name), property)
@@ -209,7 +203,7 @@ def test_tags_are_always_a_list_of_text(stored, tags):
 
 @pytest.mark.parametrize("version", ["7.3.2", "8.1.7"])
 def test_rails_current_attributes_are_read_in_both_forms(version):
-    job = golden(version, "middleware_fields", "queue:default")[0]
+    job = stored(version, "middleware_fields", "queue:default")[0]
 
     assert job.cattr["user_id"] == 5
     assert job.cattr["tenant"] == {"a": 1}
