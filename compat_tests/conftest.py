@@ -37,6 +37,7 @@ A Ruby exception is a compat_tests.console.RubyError (.ruby_class, .message). A 
 `redis`       our own RedisPool
 `sidekiq_py`  starts our real server: `from compat_tests import HANDLERS`, then
     server = sidekiq_py(HANDLERS, "-c", "2", "-q", "default", environ={…})     see tests/server_process.py
+    returns after the first heartbeat
     .identity .pid .worker_pid .log .signal("TSTP") .wait() .stop() → exit code; killed when the test ends
     HANDLERS is compat_tests/handlers.py: Python under the class names of jobs.rb, telling in the same list,
     so ruby.ran(jid) and ruby.wait_until_ran(jid) see both languages' executions
@@ -53,6 +54,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as redis_py
@@ -60,7 +62,8 @@ import redis as redis_py
 from compat_tests.roots import RELEASES, RubyUnavailable, build_all
 from compat_tests.ruby import Ruby, interpreter_for
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
-from tests.server_process import ServerProcess, server_starter
+from tests.helpers import eventually
+from tests.server_process import BOOT_TIMEOUT, ServerProcess, server_starter
 from tests.servers import Server, start_server
 
 ROOTS = pytest.StashKey[dict[str, Path | RubyUnavailable]]()
@@ -144,10 +147,20 @@ def redis(redis_url: str) -> Iterator[RedisPool]:
 
 
 @pytest.fixture
-def sidekiq_py(tmp_path: Path, redis_url: str) -> Iterator[Callable[..., ServerProcess]]:
-    """Starts our real server, on the compat Redis: `sidekiq_py(HANDLERS, "-c", "2", environ={…})`."""
+def sidekiq_py(tmp_path: Path, redis_url: str, raw: redis_py.Redis) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts our real server, on the compat Redis: `sidekiq_py(HANDLERS, "-c", "2", environ={…})`.
+
+    Returns after the first heartbeat, unless `boot=False` or another `redis_url` is given.
+    """
     with server_starter(tmp_path, redis_url) as start:
-        yield start
+
+        def start_and_wait(handlers: str, *arguments: str, **more: Any) -> ServerProcess:
+            server = start(handlers, *arguments, **more)
+            if more.get("boot", True) and "redis_url" not in more:
+                eventually(lambda: raw.exists(server.identity), BOOT_TIMEOUT)
+            return server
+
+        yield start_and_wait
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ class Flush:
 class Heartbeat:
     """Beats, listens, and keeps what it learned where fetch and retry read it (`fetch.Surroundings`).
 
-    Redis: `processes`, `<identity>`, `<identity>:work` (and `:workers` while a 6.4 listens),
+    Redis: `processes`, `<identity>`, `<identity>:work` (and `:workers` while a 6.4 may read it),
     `<identity>-signals`, `stat:*`, execution metrics; reads `paused` and the other processes' `info`.
     """
 
@@ -95,7 +95,7 @@ class Heartbeat:
         self.paused: frozenset[str] = frozenset()
         self.dialect = dialect or UNKNOWN
         self.ruby_is_here = False
-        self._old_ruby_is_here = dialect is Dialect.SIX
+        self._old_ruby_may_read = dialect in (None, Dialect.SIX)
 
     def start(self) -> None:
         """Go on beating in a thread; the first beat must have been made."""
@@ -197,7 +197,7 @@ class Heartbeat:
         """Write everything in one script; returns whether the identity was known before."""
         identity = self._info.identity
         today = datetime.fromtimestamp(self._clock.now(), UTC).date()
-        work_keys = [keys.work(identity)] + ([keys.workers(identity)] if self._old_ruby_is_here else [])
+        work_keys = [keys.work(identity)] + ([keys.workers(identity)] if self._old_ruby_may_read else [])
         flush = self._next_flush()
         process, work = self._process_words(), self._work_words()
         known, signal = self._connection.run_script(
@@ -258,7 +258,8 @@ class Heartbeat:
         ruby = [peer.version for peer in peers if not peer.is_python]
         self.process_count = max(len(peers), 1)
         self.ruby_is_here = bool(ruby)
-        self._old_ruby_is_here = self._given_dialect is Dialect.SIX or None in ruby
+        # Where no Ruby beats there may still be pages of one: a Rails app whose workers are all ours.
+        self._old_ruby_may_read = self._given_dialect in (None, Dialect.SIX) and (not ruby or None in ruby)
         self.dialect = self._given_dialect or Dialect.of_versions(ruby) or UNKNOWN
 
     def _write_metrics(self) -> None:
