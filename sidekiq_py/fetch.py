@@ -26,7 +26,7 @@ from sidekiq_py.component import Backoff, ErrorReporter, RedisState
 from sidekiq_py.dialect import Dialect
 from sidekiq_py.errors import RedisDown, RedisError
 from sidekiq_py.idle_wait import IdleWait
-from sidekiq_py.redis_connection import Arg, RedisConnection, Reply
+from sidekiq_py.redis_connection import Arg, Command, RedisConnection, Reply
 from sidekiq_py.scripts import load
 
 POLL_UNWATCHED: Final = 0.25  # seconds; queues that no BLMOVE waits on, and when BLMOVE is refused
@@ -83,7 +83,8 @@ class Fetcher:
         self._identity = identity
         self._capsule = capsule
         self._concurrency = capsule.concurrency
-        self._connection = connect()
+        self._connection = connect()  # the loop's own: no two greenlets may talk on one socket
+        self._managers_connection = connect()
         self._surroundings = surroundings
         self._redis_state = redis_state
         self._report = report
@@ -129,7 +130,7 @@ class Fetcher:
 
         A job whose claim is gone (it finished, or a peer rescued it) is left alone.
         """
-        return requeue(self._connection, self._identity, works)
+        return requeue(self._managers_connection, self._identity, works)
 
     def stop(self, timeout: float) -> None:
         """Send the last acknowledgements and end, within `timeout` seconds."""
@@ -140,6 +141,7 @@ class Fetcher:
 
     def disconnect(self) -> None:
         self._connection.disconnect()
+        self._managers_connection.disconnect()
         self._idle.disconnect()
 
     # -- the loop --------------------------------------------------------------------------------------
@@ -176,31 +178,32 @@ class Fetcher:
         """Send acknowledgements and fetch up to `free` jobs; returns how many came."""
         finished, self._finished = self._finished, []
         order = self._fetch_order() if free > 0 else []
-        commands = []
+        commands: list[Command] = []
         if finished:
             commands.append(_ACKNOWLEDGE.command(*self._acknowledgement(finished)))
         if order:
-            commands.append(_FETCH.command(*self._fetch_arguments(order, free)))
+            commands.append(self._fetch_command(order, free))
         try:
             replies = self._connection.pipeline(commands)
         except RedisDown:
             self._finished = finished + self._finished  # once more when Redis is back
             raise
-        if finished:
-            self._check_acknowledged(replies.pop(0), finished)
-        return self._take(order, replies.pop()) if order else 0
+        acknowledged = replies.pop(0) if finished else 0
+        try:
+            return self._take(order, replies.pop()) if order else 0
+        finally:  # what was fetched is ours, whatever became of the acknowledgements
+            self._check_acknowledged(acknowledged, finished)
 
     def _fetch_order(self) -> list[str]:
         return self._capsule.fetch_order(random.shuffle)
 
-    def _fetch_arguments(self, order: Sequence[str], free: int) -> tuple[list[str], list[Arg]]:
+    def _fetch_command(self, order: Sequence[str], free: int) -> Command:
         claims = [keys.claim(self._identity, name) for name in order]
         queues = [keys.queue(name) for name in order]
         processes = max(self._surroundings.process_count, 1)
-        quotas = self._quotas(order, free)
-        return (
+        return _FETCH.command(
             [self._identity, keys.PAUSED, *queues, *claims],
-            [len(order), free, processes, *order, *quotas],
+            [len(order), free, processes, *order, *self._quotas(order, free)],
         )
 
     def _quotas(self, order: Sequence[str], free: int) -> list[int]:
@@ -282,7 +285,7 @@ class Fetcher:
         self._idle.disarm(self._connection)
         unstarted = self._take_unstarted()
         try:
-            self.requeue(unstarted)
+            requeue(self._connection, self._identity, unstarted)
         except RedisDown:
             for work in unstarted:  # the claims are still there; try again when Redis is back
                 self._ready.put(work)
@@ -310,9 +313,11 @@ def requeue(connection: RedisConnection, identity: str, works: Iterable[UnitOfWo
         by_queue[work.queue].append(work.raw)
     moved = 0
     for name, payloads in by_queue.items():
-        moved += connection.run_script(
-            _REQUEUE, [keys.claim(identity, name), keys.queue(name)], list(reversed(payloads))
-        )
+        names = [keys.claim(identity, name), keys.queue(name)]
+        try:
+            moved += connection.run_script(_REQUEUE, names, list(reversed(payloads)))
+        except RedisError as error:  # a key of another type; the other queues' jobs go back all the same
+            logger.error("%d jobs stay claimed, they can't go back to %r: %s", len(payloads), names[1], error)
     return moved
 
 

@@ -6,6 +6,7 @@ and the job goes straight into our claim list.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
@@ -17,6 +18,7 @@ from sidekiq_py.redis_connection import RedisConnection
 
 BLOCK: Final = 2  # seconds; far below the heartbeat's TTL, so that a frozen process is not served when dead
 MOST_WATCHED: Final = 8  # connections; further queues are polled
+UNBLOCK_EVERY: Final = 0.05  # seconds
 REFUSED_PAUSE: Final = 0.1  # seconds before a refused BLMOVE (out of memory) reports, so that nobody spins
 
 Deliver: TypeAlias = Callable[[str, "bytes | None", "Exception | None"], None]
@@ -51,10 +53,13 @@ class IdleWait:
 
     def disarm(self, connection: RedisConnection) -> None:
         """Stop watching; then no job can arrive any more. Takes 2 s where CLIENT UNBLOCK is denied."""
-        armed = [watcher for watcher in self._watchers.values() if watcher.is_armed]
-        for watcher in armed:
-            watcher.unblock(connection)
-        gevent.joinall([watcher.greenlet for watcher in armed if watcher.greenlet], timeout=BLOCK + 3)
+        deadline = time.monotonic() + BLOCK + 3
+        while (armed := [each for each in self._watchers.values() if each.is_armed]) and (
+            time.monotonic() < deadline
+        ):
+            for watcher in armed:  # again and again: one may be just about to wait
+                watcher.unblock(connection)
+            gevent.joinall([watcher.greenlet for watcher in armed if watcher.greenlet], timeout=UNBLOCK_EVERY)
 
     def disconnect(self) -> None:
         for watcher in self._watchers.values():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import gevent
 
 from sidekiq_py.clock import Clock
 from sidekiq_py.dialect import UNKNOWN, Dialect
@@ -48,3 +50,10 @@ class Reports:
     @property
     def contexts(self) -> list[str]:
         return [str(context["context"]) for _, context in self.errors]
+
+
+def soon(predicate: Callable[[], object], timeout: float = 30.0) -> None:
+    """Wait, and let greenlets run meanwhile, until the answer is true."""
+    with gevent.Timeout(timeout, AssertionError(f"not within {timeout} s: {predicate}")):
+        while not predicate():
+            gevent.sleep(0.005)
