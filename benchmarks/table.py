@@ -97,7 +97,7 @@ def text(rows: Sequence[Row]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
-    notes = [f"  {row.measure}: {row.note}" for row in rows if row.note]
+    notes = [f"  {row.measure}{row.peer and f', {row.peer}'}: {row.note}" for row in rows if row.note]
     return "\n".join([*table, *(["", *notes] if notes else [])])
 
 
