@@ -1,0 +1,136 @@
+"""The examples in the documents and in examples/ are run as a reader would run them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.documents import ROOT, blocks, blocks_of, commands
+from tests.helpers import eventually
+from tests.server_process import ServerProcess
+
+Serve = Callable[..., ServerProcess]
+EXAMPLES = ROOT / "examples"
+
+
+def environ(redis_url: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REDIS_", "SIDEKIQ_"))}
+    return {**kept, "REDIS_URL": redis_url, "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def serve(redis_url: str, tmp_path: Path) -> Iterator[Serve]:
+    """Starts a `sidekiq-py …` command line in a directory."""
+    started: list[ServerProcess] = []
+
+    def start(command: str, directory: Path) -> ServerProcess:
+        program, *arguments = shlex.split(command)
+        assert program == "sidekiq-py"
+        started.append(ServerProcess(arguments, tmp_path / "server.log", environ(redis_url), directory))
+        return started[-1].wait_until_booted()
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+def run_python(directory: Path, redis_url: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=directory,
+        env=environ(redis_url),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def write_files(page: str, directory: Path) -> None:
+    for block in blocks_of(ROOT / page):
+        if block.language == "python" and block.file:
+            (directory / block.file).parent.mkdir(exist_ok=True)
+            (directory / block.file).write_text(block.text)
+
+
+def command_with(text: str, page: str) -> str:
+    return next(command for where, command in commands() if where == page and text in command)
+
+
+def test_the_first_job_of_the_readme(serve: Serve, redis_url: str, tmp_path: Path):
+    write_files("README.md", tmp_path)
+    server = serve(command_with("sidekiq-py -r handlers.py", "README.md"), tmp_path)
+
+    run_python(tmp_path, redis_url, *shlex.split(command_with("python push.py", "README.md"))[1:])
+
+    log = server.wait_for_log("done")
+    assert "hello bob, 5 times" in log
+    assert server.stop() == 0
+
+
+def test_what_people_ask_for_first_is_tested_as_the_readme_says(redis_url: str, tmp_path: Path):
+    write_files("README.md", tmp_path)
+
+    said = run_python(tmp_path, redis_url, "-m", "pytest", "-q", "-p", "no:randomly", "test_orders.py")
+
+    assert "1 passed" in said
+
+
+def test_the_handlers_of_the_readme_run_in_a_server(serve: Serve, redis_url: str, tmp_path: Path):
+    write_files("README.md", tmp_path)
+    server = serve("sidekiq-py -r more_jobs.py -q billing -q urgent", tmp_path)
+
+    run_python(tmp_path, redis_url, "-c", "import more_jobs; more_jobs.order_comes_in()")
+
+    log = server.wait_for_log("order 4712 is due on 2030-01-31")
+    assert "ready\n" in log
+    assert "took 0:00:00" in server.wait_for_log("took ")
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in blocks("python") if b.page != "README.md"], ids=lambda b: b.page
+)
+def test_every_python_block_of_the_pages_runs(block, redis_url: str, tmp_path: Path):
+    (tmp_path / "block.py").write_text(re.sub(r"^   ", "", block.text, flags=re.MULTILINE))
+
+    run_python(tmp_path, redis_url, "-W", "error", "block.py")
+
+
+def test_the_plain_example(serve: Serve, redis_url: str, tmp_path: Path):
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    server = serve(command_with("sidekiq-py", "examples/README.md"), tmp_path)
+    push = shlex.split(command_with("push.py", "examples/README.md"))
+
+    assert run_python(tmp_path, redis_url, *push[1:]) == "pushed 103 jobs\n"
+
+    for said in (
+        "mail to bob@example.com over 12.50",
+        "ConnectionError: the bank does not answer",
+        "report of 2030-01-31",
+        "order 4711 is paid",
+    ):
+        server.wait_for_log(said)
+    eventually(lambda: server.log.count("class=Shop::StockJob") >= 200, 30)
+
+
+def test_the_unit_starts_a_command_that_exists(serve: Serve, redis_url: str, tmp_path: Path):
+    unit = (EXAMPLES / "systemd" / "sidekiq-py.service").read_text()
+    command = re.search(r"^ExecStart=\S+/bin/(sidekiq-py .*)$", unit, re.MULTILINE)
+    write_files("README.md", tmp_path)
+
+    server = serve(command[1], tmp_path)
+
+    server.signal("TSTP")  # ExecReload
+    server.wait_for_log("quiet: no new jobs")
+    server.signal("TERM")
+    assert server.wait() == 0
