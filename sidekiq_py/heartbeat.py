@@ -21,6 +21,7 @@ from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.dialect import UNKNOWN, Dialect
 from sidekiq_py.errors import RedisDown
+from sidekiq_py.mend import as_shown
 from sidekiq_py.metrics.execution import ExecutionTracker
 from sidekiq_py.payload import generate
 from sidekiq_py.peers import live_peers
@@ -248,7 +249,7 @@ class Heartbeat:
     def _work_words(self) -> list[Arg]:
         words: list[Arg] = []
         for tid, running in self._work_state.snapshot():
-            payload = running.work.raw.decode("utf-8", "replace")
+            payload = as_shown(running.work.raw).decode("utf-8", "replace")
             value = {"queue": running.work.queue, "payload": payload, "run_at": int(running.run_at)}
             words += [tid, generate(value)]
         return words

@@ -10,22 +10,83 @@ import json
 from typing import Final
 
 from sidekiq_py.dialect import Dialect, timestamp_like
-from sidekiq_py.payload import Payload, generate, new_jid, read_timestamp
+from sidekiq_py.payload import (
+    Payload,
+    UnreadableArguments,
+    decode_backtrace,
+    encode_backtrace,
+    fields,
+    generate,
+    new_jid,
+    parse,
+    read_timestamp,
+    rebuild,
+    write_changes,
+)
 
 TIMES: Final = ("created_at", "enqueued_at", "failed_at", "retried_at")
 LONGEST_RETRY_FOR: Final = 1_000_000_000  # seconds; Sidekiq's client refuses more
 SHELL_CLASS: Final = "InvalidPayload"
+WRAPPERS: Final = frozenset(
+    {"ActiveJob::QueueAdapters::SidekiqAdapter::JobWrapper", "Sidekiq::ActiveJob::Wrapper"}
+)
+MAIL_JOB: Final = "ActionMailer::MailDeliveryJob"
 
 
 def mend(job: Payload, dialect: Dialect) -> None:
     """Change the fields of a job, in place, that Ruby's client or pages would raise on."""
     job.pop("at", None)  # would schedule the job once more when it is promoted
-    if not isinstance(tags := job.get("tags"), list | None):
-        job["tags"] = [str(tags)]
+    _mend_for_lists(job)
+    _mend_jid(job)
+    _mend_backtrace(job)
     _mend_retry_for(job)
     for name in TIMES:
         if name in job and not _is_number(job[name]):
             _mend_time(job, name, dialect)
+
+
+def as_shown(raw: bytes) -> bytes:
+    """A running job's payload for the Busy page: as it is, but for what would make the page raise."""
+    shown, before = parse(raw), parse(raw)
+    _mend_for_lists(shown)
+    if shown == before:
+        return raw
+    stored = fields(raw)
+    write_changes(stored, before, shown)
+    return rebuild(stored)
+
+
+def _mend_for_lists(job: Payload) -> None:
+    """Change what makes pages raise that list many jobs: one such entry hides all the others."""
+    if not isinstance(tags := job.get("tags"), list | None):
+        job["tags"] = [str(tags)]
+    if "wrapped" in job and job["class"] in WRAPPERS and not _is_active_job(job):
+        del job["wrapped"]
+
+
+def _is_active_job(job: Payload) -> bool:
+    """Whether pages find what they look for in the hash that ActiveJob passes as the only argument."""
+    args = job["args"]
+    if isinstance(args, UnreadableArguments):
+        return True
+    arguments = args[0].get("arguments") if args and isinstance(args[0], dict) else None
+    if not isinstance(arguments, list):
+        return False
+    return job["wrapped"] != MAIL_JOB or (len(arguments) > 3 and isinstance(arguments[3], dict))
+
+
+def _mend_jid(job: Payload) -> None:
+    """Without one, no page and no API call finds the entry; Ruby's client would give one too."""
+    if not isinstance(jid := job.get("jid"), str) or not jid:
+        job["jid"] = str(jid) if type(jid) is int else new_jid()
+
+
+def _mend_backtrace(job: Payload) -> None:
+    backtrace = job.get("error_backtrace")
+    if isinstance(backtrace, list):  # as Sidekiq 5 stored it
+        job["error_backtrace"] = encode_backtrace([str(line) for line in backtrace])
+    elif backtrace is not None and not decode_backtrace(backtrace):
+        del job["error_backtrace"]
 
 
 def _mend_retry_for(job: Payload) -> None:

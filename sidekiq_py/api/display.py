@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sidekiq_py import payload
+from sidekiq_py.mend import WRAPPERS
 from sidekiq_py.payload import Payload
 
-WRAPPERS: Final = frozenset(
-    {"ActiveJob::QueueAdapters::SidekiqAdapter::JobWrapper", "Sidekiq::ActiveJob::Wrapper"}
-)
 MAILERS: Final = frozenset({"ActionMailer::DeliveryJob", "ActionMailer::MailDeliveryJob"})
 MAILER_PREAMBLE: Final = 3  # mailer class, its action, "deliver_now"; the mail's own arguments follow
 ENCRYPTED: Final = "[encrypted data]"
