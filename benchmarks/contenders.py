@@ -13,7 +13,7 @@ from typing import Protocol
 
 import redis as redis_py
 
-from benchmarks.processes import cpu_seconds
+from benchmarks.processes import cpu_seconds, rss, tree
 from compat_tests.interpreters import Interpreter
 from compat_tests.roots import RubyUnavailable, Say, build_all
 from compat_tests.ruby import interpreter_for
@@ -36,6 +36,11 @@ class Process:
     @property
     def pid(self) -> int:
         return self.server.pid
+
+    @property
+    def worker_pid(self) -> int:
+        """The process that runs the jobs: the largest, where a supervisor stands above it."""
+        return max(tree(self.pid), key=rss)
 
     def cpu(self) -> float:
         return cpu_seconds(self.pid)

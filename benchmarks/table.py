@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
-BEGIN, END = "<!-- table: begin (written by benchmarks/run.py) -->", "<!-- table: end -->"
 _RELATIONS = {">=": operator.ge, "<=": operator.le}
 _WORDS = {">=": "≥", "<=": "≤"}
 
@@ -120,10 +119,3 @@ def merged(old: Iterable[Row], new: Iterable[Row], order: Sequence[str]) -> list
     rows = {row.key: row for row in (*old, *new)}
     places = {name: place for place, name in enumerate(order)}
     return sorted(rows.values(), key=lambda row: places.get(row.key.split("/")[0], len(places)))
-
-
-def write_into(document: Path, rows: Iterable[Row], heading: str) -> None:
-    """Put the table between the document's two marks."""
-    before, _, rest = document.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    document.write_text(f"{before}{BEGIN}\n{heading}\n\n{markdown(rows)}\n{END}{after}")

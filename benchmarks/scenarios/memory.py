@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.contenders import Contender
 from benchmarks.harness import Bench, payloads
-from benchmarks.processes import rss, tree
+from benchmarks.processes import rss
 from benchmarks.table import Row, at_most
 
 CONCURRENCY = 25
@@ -45,11 +45,6 @@ def measured(bench: Bench, contender: Contender, slices: int) -> tuple[float, fl
         found = []
         for _ in range(slices):
             bench.empty(payloads(bench.options.jobs), process)
-            found.append(largest(process.pid) / MB)
+            found.append(rss(process.worker_pid) / MB)
         bench.say(f"  {contender.name}: {', '.join(f'{each:.1f}' for each in found)} MB")
         return found[0], found[-1]
-
-
-def largest(pid: int) -> int:
-    """Of the process and its children: the worker, where a supervisor stands above it."""
-    return max(rss(each) for each in tree(pid))
