@@ -123,12 +123,10 @@ class FailureRecorder:
     def _count_failure(
         self, work: UnitOfWork, job: Payload, error: BaseException, handler: Handler | None
     ) -> Outcome:
-        before = parse(work.raw)
         now = self._clock.now()
         self._note_failure(job, work.queue, error, now)
         retry_count: int = job["retry_count"]
-        stored = fields(tidy(work.raw))
-        write_changes(stored, before, job)
+        stored = self._stored_form(work, job)
         verdict = self._decide(job, error, handler, now)
         if handler and handler.retry_in:
             stored = self._with_changes_of_hook(stored, job)
@@ -173,6 +171,14 @@ class FailureRecorder:
         except Exception as broken:  # the retry matters more than its backtrace
             self._report.log(broken, {"context": "the backtrace cleaner failed", "job": job})
         return lines[:wanted] if type(wanted) is int else lines
+
+    def _stored_form(self, work: UnitOfWork, job: Payload) -> Fields:
+        """The raw form of the job as it is now, spelt so that a Ruby here would spell it no other way."""
+        around = self._surroundings
+        modern_floats = around.dialect.modern_floats if around.ruby_is_here else None
+        stored = fields(tidy(work.raw, modern_floats=modern_floats))
+        write_changes(stored, parse(work.raw), job)
+        return stored
 
     def _decide(self, job: Payload, error: BaseException, handler: Handler | None, now: float) -> Verdict:
         if isinstance(error, UnknownJobClass) and self._options.unknown == "dead":
@@ -244,15 +250,21 @@ class FailureRecorder:
         return self._settled(_BURY, work, [keys.DEAD], args, not_ours=[])
 
     def _is_handed_back(self, work: UnitOfWork, job: Payload) -> bool:
-        """Give a job of an unknown class to the others: unchanged, uncounted, later, and not for ever."""
-        if self._options.unknown != "handback" or self._would_be_lost(work.raw):
+        """Give a job of an unknown class to the others: uncounted, later, and not for ever."""
+        if self._options.unknown != "handback":
+            return False
+        if not isinstance(queue := job.get("queue"), str) or not queue:
+            job["queue"] = work.queue
+        mend(job, self._surroundings.dialect)  # whoever promotes it may be a Ruby
+        stored = rebuild(self._stored_form(work, job))
+        if self._would_be_lost(stored):
             return False
         counter = keys.hand_backs(str(job.get("jid")))
         count, _ = self._redis.transaction([("INCR", counter), ("EXPIRE", counter, HAND_BACKS_TTL)])
         if count > MOST_HAND_BACKS:
             return False
         due = self._clock.now() + HAND_BACK_AFTER
-        self._settled(_RESCHEDULE, work, [keys.SCHEDULE], [work.raw, work.raw, repr(due)], not_ours=0)
+        self._settled(_RESCHEDULE, work, [keys.SCHEDULE], [work.raw, stored, repr(due)], not_ours=0)
         return True
 
     def _settled(

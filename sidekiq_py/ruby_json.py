@@ -99,29 +99,31 @@ def _plain(digits: str, exponent: int) -> str:
     return f"{whole}.{digits[exponent + 1 :] or '0'}"
 
 
-def tidy(text: bytes) -> bytes:
-    """The same JSON in Ruby's spelling: no white space, no needless escapes; Ruby's own text is unchanged.
+def tidy(text: bytes, *, modern_floats: bool | None = None) -> bytes:
+    """The same JSON in Ruby's spelling: no white space, no needless escapes.
 
-    Works on tokens, so that order, unknown keys and integers of any size stay as they are.
+    `modern_floats` says which Ruby is going to read it, see `generate`; None when nobody knows, and then what
+    either of them wrote stays as it is. Works on tokens, so that order, unknown keys and integers of any size
+    stay too.
     """
-    return _TO_TIDY.sub(_tidy_token, text)
+    return _TO_TIDY.sub(lambda match: _tidy_token(match.group(), modern_floats), text)
 
 
-def _tidy_token(match: re.Match[bytes]) -> bytes:
-    token = match.group()
+def _tidy_token(token: bytes, modern_floats: bool | None) -> bytes:
     if token[0] == 0x22:  # a string
         return token if b"\\" not in token else _encode(msgspec.json.decode(token))
     if token[0] in b" \t\r\n":
         return b""
-    return _tidy_float(token)
+    return _tidy_float(token, modern_floats)
 
 
-def _tidy_float(token: bytes) -> bytes:
+def _tidy_float(token: bytes, modern: bool | None) -> bytes:
     number = float(token)
     if not math.isfinite(number):
         return token
-    classic, modern = float_text(number).encode(), float_text(number, modern=True).encode()
-    return token if token in (classic, modern) else classic
+    if modern is None and token == float_text(number, modern=True).encode():
+        return token
+    return float_text(number, modern=bool(modern)).encode()
 
 
 def unreadable_by_ruby(text: bytes) -> str | None:

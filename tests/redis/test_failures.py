@@ -549,14 +549,15 @@ def test_an_unknown_class_can_be_sent_to_the_dead_set_at_once(harness):
     assert harness.stored("dead")["error_class"] == "NameError"
 
 
-def test_an_unknown_class_can_be_handed_back_unchanged_and_uncounted(harness):
+def test_an_unknown_class_can_be_handed_back_uncounted_and_as_ruby_would_spell_it(harness):
     harness.options["unknown"] = "handback"
-    payload = b'{"class": "A", "args":[1.50], "jid":"j1"}'
+    payload = b'{"class": "A", "args":[1.50], "jid":"j1", "tags":"t", "at":1.5}'
 
     outcome = harness.fail(payload, UnknownJobClass("A"))
 
     assert isinstance(outcome.verdict, Discard)
-    assert harness.only("schedule") == (payload, harness.clock.time + 10)
+    stored = b'{"class":"A","args":[1.5],"jid":"j1","tags":["t"],"queue":"default"}'
+    assert harness.only("schedule") == (stored, harness.clock.time + 10)
     assert 0 < harness.raw.ttl(keys.hand_backs("j1")) <= 86_400
 
 

@@ -107,6 +107,13 @@ def test_tidying_changes_the_spelling_and_nothing_else(text, tidied):
 
 
 @pytest.mark.parametrize(
+    ("modern", "tidied"), [(True, b"[1e+20,1e+20,0.00001]"), (False, b"[1.0e+20,1.0e+20,1.0e-05]")]
+)
+def test_tidying_spells_floats_as_the_ruby_that_will_read_them(modern, tidied):
+    assert tidy(b"[1.0e+20,1e+20,1e-5]", modern_floats=modern) == tidied
+
+
+@pytest.mark.parametrize(
     "text",
     [
         b'{"a":1,"a":2}',
