@@ -34,10 +34,15 @@ class Plan:
     @classmethod
     def of(cls, items: Mapping[str, Any], batch_size: int | None, now: float) -> Plan:
         """Raises InvalidJob when `items` is no bulk push; its arguments are not looked into here."""
-        rows = _rows(items)
+        given = items.get("args") if isinstance(items, Mapping) else None
+        if given is None:
+            job_util.validate(items)
+        rows = argument_lists(given)
         item = {key: value for key, value in items.items() if key not in _OWN_KEYS}
+        if item.get("jid") is None:
+            item.pop("jid", None)  # each job's own stands behind its arguments
         job_util.validate({**item, "args": []})
-        if len(rows) > 1 and item.get("jid") is not None:
+        if len(rows) > 1 and "jid" in item:
             raise InvalidJob(
                 f"'jid' is for one job, these are {len(rows):,}; leave it out, each gets its own"
             )
@@ -94,10 +99,8 @@ def check_text(jobs: Sequence[Payload], dialect: Dialect) -> None:
         spell(job, modern_floats=dialect.modern_floats)
 
 
-def _rows(items: object) -> Sequence[Sequence[Any]]:
-    given = items.get("args") if isinstance(items, Mapping) else None
-    if not isinstance(items, Mapping) or given is None:
-        job_util.validate(items)
+def argument_lists(given: object) -> Sequence[Sequence[Any]]:
+    """The arguments of many jobs, a list or tuple for each. Raises InvalidJob for anything else."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise InvalidJob(
             "'args' of a bulk push is a list of argument lists, as in [[1], [2]], "

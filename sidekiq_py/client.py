@@ -14,6 +14,7 @@ from sidekiq_py.client_defaults import defaults
 from sidekiq_py.clock import Clock
 from sidekiq_py.dialect import UNKNOWN, Dialect
 from sidekiq_py.enqueue import Commands, commands_for, push_commands, store_in_batches
+from sidekiq_py.errors import InvalidConfig
 from sidekiq_py.middleware import Chain, ClientMiddleware, compose
 from sidekiq_py.payload import Payload
 from sidekiq_py.peers import DialectWatch
@@ -44,6 +45,8 @@ class Client:
         dialect: int | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if url is not None and redis is not None:
+            raise InvalidConfig("a client speaks to one Redis: give it url or redis, not both")
         self.clock = clock or Clock()
         self._redis = redis if url is None else _pool(url)
         self._middleware = middleware

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import update_wrapper
+from numbers import Real
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 
+from sidekiq_py.bulk import argument_lists
 from sidekiq_py.client import Client, default_client
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.errors import InvalidJob
-from sidekiq_py.job_util import declared_options
+from sidekiq_py.job_util import declared_options, described
 from sidekiq_py.middleware import Chain, ServerMiddleware, compose
 from sidekiq_py.payload import Payload, generate, parse
 from sidekiq_py.registry import Handler, RetriesExhausted, RetryIn, registry
@@ -83,7 +85,7 @@ class Setter(Generic[P, R]):
 
         What is not in the future goes to the queue now.
         """
-        seconds = interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
+        seconds = interval.total_seconds() if isinstance(interval, timedelta) else _number(interval)
         now = self._client.clock.now()
         at = seconds if seconds >= ABSOLUTE_FROM else now + seconds
         call = {"class": self.handler.name, "args": self._json(args, kwargs)}
@@ -109,7 +111,9 @@ class Setter(Generic[P, R]):
         batch_size: int | None = None,
     ) -> list[str | None]:
         """Push a job for each row of arguments, 1,000 in one round trip. See `Client.push_bulk`."""
-        item = self._item(**{"class": self.handler.name}, args=[self._json(row, {}) for row in rows])
+        item = self._item(
+            **{"class": self.handler.name}, args=[self._json(row, {}) for row in argument_lists(rows)]
+        )
         return self._client.push_bulk(item if at is None else {**item, "at": at}, batch_size=batch_size)
 
     def perform_inline(self, *args: P.args, **kwargs: P.kwargs) -> R | None:
@@ -198,6 +202,15 @@ def job(name: str, /, **given: Any) -> Declaration:
     can't be filled from a JSON array, or when an option makes no sense.
     """
     return Declaration(name, given)
+
+
+def _number(given: object) -> float:
+    if isinstance(given, bool) or not isinstance(given, Real):
+        raise InvalidJob(
+            "when a job is to run is said in seconds, as a timedelta (perform_in) or as a datetime with a "
+            f"time zone (perform_at), got {described(given)}"
+        )
+    return float(given)
 
 
 def run(payload: Payload, chain: Chain[ServerMiddleware]) -> object:

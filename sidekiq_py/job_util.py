@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from math import isfinite
+from types import UnionType
 from typing import Any, Final
 
 from sidekiq_py.errors import InvalidJob
@@ -16,6 +17,11 @@ from sidekiq_py.payload import Payload, new_jid
 DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {"retry": True, "queue": "default"}
 RETRY_FOR_LIMIT: Final = 1_000_000_000  # seconds, 31 years; larger ones are a moment mistaken for a duration
 _PER_PUSH: Final = frozenset({"class", "args", "jid", "at", "wait", "wait_until"})
+_KINDS: Final[Mapping[str, tuple[type | UnionType, str]]] = {
+    "retry": (bool | int, "True, False or a number of retries"),
+    "backtrace": (bool | int, "True, False or how many lines to keep"),
+    "dead": (bool, "True or False"),
+}
 MAX_DEPTH: Final = 95  # levels inside one argument; Ruby's JSON stops at 100 for the whole payload
 
 _SCALARS: Final = frozenset({str, int, bool, type(None)})  # any value of these is JSON as it stands
@@ -79,9 +85,9 @@ def declared_options(given: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidJob(
             f"{key!r} belongs to one push, it is no option of a job; see perform_in and Client.push"
         )
-    retry = options.get("retry")
-    if retry is not None and not isinstance(retry, bool | int):
-        raise InvalidJob(f"'retry' is True, False or a number of retries, got {described(retry)}")
+    for key, (kinds, words) in _KINDS.items():
+        if options.get(key) is not None and not isinstance(options[key], kinds):
+            raise InvalidJob(f"{key!r} is {words}, got {described(options[key])}")
     check_options(options)
     if options.get("retry_for") is not None:
         options["retry_for"] = normalize_retry_for(options["retry_for"])

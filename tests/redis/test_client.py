@@ -204,6 +204,17 @@ def test_spread_jobs_are_due_within_the_interval(raw: redis_py.Redis, client: Cl
     assert "spread_interval" not in json.loads(raw.zrange("schedule", 0, 0)[0])
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_jid_of_none_counts_as_none_given_wherever_it_stands(
+    raw: redis_py.Redis, client: Client, first: bool
+) -> None:
+    none, rest = {"jid": None}, {"class": "HardJob", "args": [[1], [2]]}
+
+    jids = client.push_bulk({**none, **rest} if first else {**rest, **none})
+
+    assert [(job["jid"], job["args"]) for job in payloads(raw)] == list(zip(jids, [[1], [2]], strict=True))
+
+
 def test_the_one_job_of_a_bulk_push_may_bring_its_jid(raw: redis_py.Redis, client: Client) -> None:
     assert client.push_bulk({"class": "HardJob", "args": [[1]], "jid": "mine"}) == ["mine"]
     assert [job["jid"] for job in payloads(raw)] == ["mine"]

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from sidekiq_py.client import Client
-from sidekiq_py.errors import InvalidJob
+from sidekiq_py.errors import InvalidConfig, InvalidJob
 from sidekiq_py.job_util import MAX_DEPTH
 from sidekiq_py.middleware import Chain, ClientMiddleware
 
@@ -195,6 +195,11 @@ def test_a_bulk_push_that_makes_no_sense_is_refused(client: Client, items: Any, 
         client.push_bulk(items)
 
     assert words in str(caught.value)
+
+
+def test_a_client_that_is_given_two_addresses_is_refused() -> None:
+    with pytest.raises(InvalidConfig, match="give it url or redis, not both"):
+        Client("redis://localhost", redis=Untouchable())
 
 
 def test_an_empty_bulk_push_sends_nothing(client: Client) -> None:

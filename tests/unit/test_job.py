@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -125,7 +125,16 @@ def test_set_is_for_one_push_and_adds_up(hard_job: Job[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"queue": ""}, {"retry": "3"}, {"tags": "x"}, {"at": 5}, {"retry_for": "1h"}]
+    "options",
+    [
+        {"queue": ""},
+        {"retry": "3"},
+        {"tags": "x"},
+        {"at": 5},
+        {"retry_for": "1h"},
+        {"backtrace": "all"},
+        {"dead": "no"},
+    ],
 )
 def test_set_refuses_options_that_make_no_sense(hard_job: Job[..., Any], options: dict[str, Any]) -> None:
     with pytest.raises(InvalidJob):
@@ -187,6 +196,25 @@ def test_perform_bulk_pushes_a_job_for_each_row(hard_job: Job[..., Any]) -> None
     assert [first["jid"], second["jid"]] == jids
     assert [first["args"], second["args"], third["args"]] == [["bob", 1], ["al", 1], ["cy"]]
     assert (third["queue"], third["at"]) == ("high", NOW + 10**9)
+
+
+@pytest.mark.parametrize("rows", [["bob", "al"], [1, 2], [{"name": "bob"}], "bob", {"bob": 1}, None, 5])
+def test_rows_that_are_no_argument_lists_are_refused_and_not_taken_apart(
+    plain: Job[..., Any], rows: Any
+) -> None:
+    with pytest.raises(InvalidJob, match=r"a list of argument lists, as in \[\[1\], \[2\]\]"):
+        plain.perform_bulk(rows)
+
+    assert testing.jobs() == []
+
+
+@pytest.mark.parametrize("when", ["tomorrow", "60", None, True, [5], date(2030, 1, 1)])
+@pytest.mark.parametrize("verb", ["perform_in", "perform_at"])
+def test_a_time_of_another_type_is_refused_with_what_is_taken(
+    plain: Job[..., Any], verb: str, when: object
+) -> None:
+    with pytest.raises(InvalidJob, match="is said in seconds, as a timedelta"):
+        getattr(plain, verb)(when, "bob")
 
 
 def test_a_call_that_the_function_does_not_take_is_refused_at_the_push(hard_job: Job[..., Any]) -> None:
