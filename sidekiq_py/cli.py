@@ -26,7 +26,7 @@ RETIRED: Final = {  # flags of older Sidekiqs, by what does their work now
     "-P": "Let your process manager know the pid.",
     "-i": "An index is not needed: every process has an identity of its own.",
 }
-SHORT_FLAGS: Final = ("-c", "-C", "-e", "-g", "-h", "-q", "-r", "-t", "-v", "-V")
+SHORT_FLAGS: Final = ("-c", "-C", "-e", "-g", "-h", "-p", "-q", "-r", "-t", "-v", "-V")
 CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
 
 

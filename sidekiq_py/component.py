@@ -6,22 +6,19 @@ Ruby twin: Sidekiq::Component.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import gevent
 from gevent.event import Event
 
+from sidekiq_py.backoff import LONGEST_PAUSE, Backoff
 from sidekiq_py.clock import Clock
 from sidekiq_py.errors import RedisDown
 
 logger = logging.getLogger("sidekiq")
 
 ErrorHandler: TypeAlias = Callable[[BaseException, Mapping[str, Any]], object]
-
-SHORTEST_PAUSE: Final = 0.05  # seconds between two tries while Redis is down
-LONGEST_PAUSE: Final = 5.0
 
 
 class ErrorReporter:
@@ -71,21 +68,6 @@ class RedisState:
         if (since := self._down_since) is not None:
             self._down_since = None
             logger.info("Redis is back after %.1f s", self._clock.monotonic() - since)
-
-
-class Backoff:
-    """How long to pause before the next try: doubling, with jitter, until something succeeds."""
-
-    def __init__(self) -> None:
-        self._pause = SHORTEST_PAUSE
-
-    def succeeded(self) -> None:
-        self._pause = SHORTEST_PAUSE
-
-    def next_pause(self) -> float:
-        """Seconds, 0.05 to 5."""
-        pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
-        return pause * random.uniform(0.5, 1.0)
 
 
 class Component:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_a
 from sidekiq_py.capsule import DEFAULT_CONCURRENCY, DEFAULT_QUEUE, Capsule
 from sidekiq_py.did_you_mean import did_you_mean
 from sidekiq_py.errors import InvalidConfig
+from sidekiq_py.keys import HEARTBEAT_TTL
 from sidekiq_py.middleware import Chain, ClientMiddleware, ServerMiddleware
 from sidekiq_py.payload import Payload
 
@@ -68,6 +69,11 @@ class Config:
     redis: RedisOptions = field(default_factory=_local_redis)
     pool_size: int | None = None  # connections for everything but fetching; None: as many as are needed
     hostname: str = field(default_factory=_own_hostname)  # first part of the identity
+
+    processes: int = 1  # workers under a supervisor; 0: this very process works, without one
+    max_memory: int | None = None  # bytes in RAM at which a worker is replaced
+    max_jobs: int | None = None  # jobs after which a worker is replaced
+    heartbeat_ttl: int = HEARTBEAT_TTL  # seconds; all processes on one Redis must agree
 
     max_retries: int = 25
     dead_max_jobs: int = 10_000

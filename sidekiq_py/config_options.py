@@ -44,6 +44,7 @@ class Given:
 
 
 JOBS: Final = "Jobs"
+PROCESSES: Final = "Processes"
 PLACE: Final = "Application and Redis"
 LOGS: Final = "Logs"
 RUBY: Final = "Beside Ruby"
@@ -86,6 +87,34 @@ OPTIONS: Final = (
         group=JOBS,
         default="25",
         help="How long running jobs may finish at shutdown; then they go back to their queues.",
+    ),
+    Option(
+        name="processes",
+        read=read.whole_number(0),
+        flags=("-p", "--processes"),
+        metavar="INT",
+        group=PROCESSES,
+        default="1",
+        help="Worker processes under a supervisor that brings back the jobs of one that dies. 0: no "
+        "supervisor, this process works. Else SIDEKIQ_COUNT.",
+    ),
+    Option(
+        name="max_memory",
+        read=read.memory,
+        flags=("--max-memory",),
+        metavar="SIZE",
+        group=PROCESSES,
+        default="no limit",
+        help="Memory (512M, 2G) at which a worker finishes its jobs and another takes its place.",
+    ),
+    Option(
+        name="max_jobs",
+        read=read.whole_number(1),
+        flags=("--max-jobs",),
+        metavar="INT",
+        group=PROCESSES,
+        default="no limit",
+        help="Jobs after which a worker finishes and another takes its place.",
     ),
     Option(
         name="environment",
@@ -192,6 +221,13 @@ OPTIONS: Final = (
         help="Redis connections for handlers and background duties.",
     ),
     Option(
+        name="heartbeat_ttl",
+        read=read.whole_number(1),
+        default="60",
+        help="Seconds after its last heartbeat until a process counts as dead. Sidekiq's own is 60: only "
+        "tests have a reason to change it.",
+    ),
+    Option(
         name="max_retries",
         read=read.whole_number(0),
         default="25",
@@ -242,4 +278,4 @@ OPTIONS: Final = (
 )
 
 BY_NAME: Final = {option.name: option for option in OPTIONS}
-GROUPS: Final = (JOBS, PLACE, LOGS, RUBY)
+GROUPS: Final = (JOBS, PROCESSES, PLACE, LOGS, RUBY)

@@ -121,6 +121,8 @@ def _fallback_layer(environ: Mapping[str, str]) -> Layer:
     layer: dict[str, Given] = {}
     if threads := environ.get("RAILS_MAX_THREADS"):
         layer["concurrency"] = Given(threads, "env RAILS_MAX_THREADS")
+    if count := environ.get("SIDEKIQ_COUNT"):  # sidekiqswarm's
+        layer["processes"] = Given(count, "env SIDEKIQ_COUNT")
     if environ.get("DYNO"):  # Heroku stamps the lines itself
         layer["log_format"] = Given("no-timestamp", "env DYNO")
     if environ.get("DEBUG_INVOCATION") == "1":  # systemd's way to ask for more

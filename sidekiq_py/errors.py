@@ -46,6 +46,12 @@ class ArgumentsMisfit(SidekiqError, TypeError):
     ruby_class = "ArgumentError"
 
 
+class PoisonPill(SidekiqError):
+    """The job's process died while it ran, again and again: the last time it was alone."""
+
+    ruby_class = "Sidekiq::PoisonPill"
+
+
 class RedisError(SidekiqError):
     """Redis answered with an error that is not about its state: our command or a key's type is wrong."""
 

@@ -14,12 +14,13 @@ import gevent
 
 from sidekiq_py import keys
 from sidekiq_py.api.morgue import DeadLimits
+from sidekiq_py.backoff import Backoff
 from sidekiq_py.backtrace import backtrace_lines, encode_within
 from sidekiq_py.clock import Clock
-from sidekiq_py.component import Backoff, ErrorReporter, RedisState
+from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.config import BacktraceCleaner, DeathHandler, UnknownClass
 from sidekiq_py.dialect import milliseconds, timestamp_like
-from sidekiq_py.errors import InvalidPayload, RedisDown, UnknownJobClass
+from sidekiq_py.errors import InvalidPayload, PoisonPill, RedisDown, UnknownJobClass
 from sidekiq_py.fetch import Surroundings, UnitOfWork
 from sidekiq_py.job_retry import Discard, Kill, Retry, RetryIn, Verdict, decide, next_retry_count
 from sidekiq_py.mend import mend, shell_for
@@ -119,6 +120,14 @@ class FailureRecorder:
         now = self._clock.now()
         failed_at = self._surroundings.dialect.timestamp(now)
         self._bury(work, shell_for(work.raw, queue=work.queue, reason=str(error), failed_at=failed_at))
+
+    def convicted(self, work: UnitOfWork, error: PoisonPill, handler: Handler | None) -> None:
+        """Move a job that keeps killing its process to the dead set, whatever its `retry` says."""
+        job = parse(work.raw)
+        self._note_failure(job, work.queue, error, self._clock.now())
+        stored = self._stored_form(work, job)
+        self._kill(work, job, stored, error=error, handler=handler)
+        self._report(error, {"context": "a job keeps killing its process", "job": job})
 
     def _count_failure(
         self, work: UnitOfWork, job: Payload, error: BaseException, handler: Handler | None

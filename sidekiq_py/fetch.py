@@ -21,8 +21,9 @@ from gevent.event import Event
 from gevent.queue import Empty, SimpleQueue
 
 from sidekiq_py import keys
+from sidekiq_py.backoff import Backoff
 from sidekiq_py.capsule import Capsule
-from sidekiq_py.component import Backoff, ErrorReporter, RedisState
+from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.dialect import Dialect
 from sidekiq_py.errors import RedisDown, RedisError
 from sidekiq_py.idle_wait import IdleWait

@@ -48,7 +48,7 @@ def claim(identity: str, queue_name: str) -> str:
 
 
 def crashes(jid: str) -> str:
-    """STRING counter: how often a process died while it ran this job; 72 h after the last."""
+    """STRING counter: how often a process died while it ran this job; gone 72 h after the last."""
     return f"sidekiq-py:crashes:{jid}"
 
 

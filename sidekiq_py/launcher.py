@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import gevent
 from gevent import get_hub
@@ -26,24 +26,27 @@ from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.config import Config
 from sidekiq_py.dialect import Dialect
-from sidekiq_py.errors import RedisDown, SidekiqError
+from sidekiq_py.errors import PoisonPill, RedisDown, SidekiqError
 from sidekiq_py.failures import FailureOptions, FailureRecorder
-from sidekiq_py.fetch import Fetcher, requeue_leftovers
+from sidekiq_py.fetch import Fetcher, UnitOfWork, requeue_leftovers
 from sidekiq_py.heartbeat import Heartbeat
 from sidekiq_py.idle_wait import BLOCK
 from sidekiq_py.job_logger import JobLogger
 from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import CLEAN_UP_TIME, Manager
 from sidekiq_py.metrics.execution import ExecutionTracker
+from sidekiq_py.payload import parse
 from sidekiq_py.process_info import ProcessInfo
 from sidekiq_py.processor import Parts
 from sidekiq_py.redaction import ArgsFilter
 from sidekiq_py.redis_connection import RedisConnection, RedisPool, ServerInfo, check_server
 from sidekiq_py.registry import Registry
 from sidekiq_py.scheduled import Poller, poll_interval
-from sidekiq_py.signals import Signals
+from sidekiq_py.signals import ORPHANED, STOP, Signals
 from sidekiq_py.stop import Stop
+from sidekiq_py.suspect_fetcher import SuspectFetcher, alone_capsule
 from sidekiq_py.work_state import WorkState
+from sidekiq_py.worker_process import DRAIN, Line, News
 
 logger = logging.getLogger("sidekiq")
 
@@ -62,8 +65,13 @@ class Launcher:
         *,
         clock: Clock | None = None,
         job_levels: JobLevels | None = None,
+        line: Line | None = None,
     ) -> None:
+        self._suspects = line.suspects if line else ()
+        if self._suspects:
+            config.capsules = {"suspects": alone_capsule(self._suspects)}
         config.freeze()
+        self._line = line
         self._config = config
         self._job_levels = job_levels
         self._registry = registry
@@ -71,11 +79,11 @@ class Launcher:
         self._started_at = self._clock.monotonic()
         self._redis_state = RedisState(self._clock)
         self._report = ErrorReporter(config.error_handlers)
-        self._info = ProcessInfo.of_this_process(config, now=self._clock.now())
+        self._info = ProcessInfo.of_this_process(config, now=self._clock.now(), is_alone=bool(self._suspects))
         self._dead_limits = DeadLimits(
             max_jobs=config.dead_max_jobs, timeout_in_seconds=config.dead_timeout_in_seconds
         )
-        self._work_state = WorkState()
+        self._work_state = WorkState(table=line.table if line else None)
         self._tracker = ExecutionTracker()
         self._redis = RedisPool(config.redis, size=OWN_CONNECTIONS)
         self._heartbeat = self._make_heartbeat()
@@ -96,6 +104,7 @@ class Launcher:
             on_signal=self.on_signal,
             overdue=self._end_at_once,
             stop_within=self._config.timeout + CLEAN_UP_TIME + LAST_RESORT,
+            line=self._line,
         )
         signals.start()
         try:
@@ -118,9 +127,13 @@ class Launcher:
         self._fire("startup")
         self._heartbeat.beat()  # before the first fetch: peers rescue the claims of those who don't beat
         self._heartbeat.start()
+        self._tell_supervisor(News(identity=self.identity, queues=self._config.all_queues))
         for manager in self._managers:
             manager.start()
-        self._poller.start()
+        if self._suspects:
+            gevent.spawn(self._end_with_last_job)
+        else:
+            self._poller.start()
 
     def quiet(self) -> None:
         """Take no new jobs; running ones go on. Only a stop follows."""
@@ -154,16 +167,22 @@ class Launcher:
         return code
 
     def on_signal(self, name: str) -> None:
-        """TSTP quiets, TERM and INT stop (a second INT at once), TTIN dumps stacks. On the hub's thread."""
-        logger.info("got %s", name)
-        if name == "TSTP":
+        """TSTP quiets, TERM and INT stop (a second INT at once), TTIN dumps stacks. On the hub's thread.
+
+        A supervisor also says DRAIN; ORPHANED is what is heard when it has died.
+        """
+        logger.info("%s", "the supervisor is gone" if name == ORPHANED else f"got {name}")
+        if name in ("TSTP", DRAIN):
             gevent.spawn(self.quiet)
         elif name == "TTIN":
             self.dump_stacks()
-        elif self._stop is None:
+        elif name in STOP and self._stop is None:
+            self._tell_supervisor(News(stops=True))
             self._begin_stop()
-        elif name == "INT":
+        elif name == "INT" and self._stop is not None:
             self._stop.hurry()
+        if name == DRAIN:
+            gevent.spawn(self._end_with_last_job)
 
     def dump_stacks(self) -> None:
         """Log where every running job and every thread is."""
@@ -232,15 +251,25 @@ class Launcher:
 
     def _make_manager(self, capsule_name: str) -> Manager:
         capsule = self._config.capsules[capsule_name]
-        fetcher = Fetcher(
-            identity=self.identity,
-            capsule=capsule,
-            connect=self._connect_for_fetch,
-            surroundings=self._heartbeat,
-            redis_state=self._redis_state,
-            report=self._report,
-        )
+        surroundings: dict[str, Any] = {
+            "identity": self.identity,
+            "capsule": capsule,
+            "connect": self._connect_for_fetch,
+            "surroundings": self._heartbeat,
+            "redis_state": self._redis_state,
+            "report": self._report,
+        }
+        if self._suspects:
+            fetcher: Fetcher = SuspectFetcher(
+                self._suspects, redis=self._redis, convict=self._convict, **surroundings
+            )
+        else:
+            fetcher = Fetcher(**surroundings)
         return Manager(capsule, fetcher, self._parts)
+
+    def _convict(self, work: UnitOfWork, error: PoisonPill) -> None:
+        handler = self._registry.get(str(parse(work.raw)["class"]))
+        self._parts.failures.convicted(work, error, handler)
 
     def _make_poller(self) -> Poller:
         config = self._config
@@ -261,6 +290,8 @@ class Launcher:
     # -- life ------------------------------------------------------------------------------------------
 
     def _introduce(self, server: ServerInfo) -> None:
+        if self._suspects:
+            return
         for line in banner.boot_lines(self._config, server, self._registry.names(), identity=self.identity):
             logger.info("%s", line)
         for sentence in server.warnings:
@@ -305,6 +336,16 @@ class Launcher:
         finally:
             connection.disconnect()
         return 0
+
+    def _end_with_last_job(self) -> None:
+        for manager in self._managers:
+            manager.join()
+        if self._stop is None:
+            self._begin_stop()
+
+    def _tell_supervisor(self, news: News) -> None:
+        if self._line is not None:
+            self._line.tell(news)
 
     def _disconnect(self) -> None:
         for manager in self._managers:

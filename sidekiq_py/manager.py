@@ -55,6 +55,10 @@ class Manager:
         self._fetcher.stop(timeout=max(stop.remaining(), 1.0))
         return requeued
 
+    def join(self) -> None:
+        """Return when every processor has ended, however long that takes."""
+        gevent.joinall(list(self._greenlets.values()))
+
     def disconnect(self) -> None:
         self._fetcher.disconnect()
 

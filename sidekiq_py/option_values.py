@@ -5,6 +5,7 @@ Each reader returns the typed value or raises `Misfit`, which says what is expec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 
@@ -19,6 +20,9 @@ CapsuleOptions: TypeAlias = dict[str, dict[str, object]]
 
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 SHOWN: Final = 100  # characters of a value in an error message
+LEAST_MEMORY: Final = 16 * 2**20  # bytes; below that no Python process would live
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([KMG]?)(?:i?B)?", re.IGNORECASE)
+_UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
@@ -49,6 +53,14 @@ def seconds(given: object) -> float:
     if number is None or not 0 < number < float("inf"):
         raise Misfit("a number of seconds above 0")
     return float(number)
+
+
+def memory(given: object) -> int:
+    """Bytes, from `512M`, `2G` or `1.5GB`; a bare number is bytes."""
+    match = _SIZE.fullmatch(str(given).strip())
+    if match is None or (size := int(float(match[1]) * _UNITS[match[2].upper()])) < LEAST_MEMORY:
+        raise Misfit("a size of 16M or more, such as 512M or 2G")
+    return size
 
 
 def boolean(given: object) -> bool:

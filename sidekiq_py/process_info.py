@@ -31,9 +31,12 @@ class ProcessInfo:
     started_at: float  # epoch seconds
     config: Config
     embedded: bool = False
+    is_alone: bool = False  # runs one suspect at a time, nothing else
 
     @classmethod
-    def of_this_process(cls, config: Config, *, now: float, embedded: bool = False) -> ProcessInfo:
+    def of_this_process(
+        cls, config: Config, *, now: float, embedded: bool = False, is_alone: bool = False
+    ) -> ProcessInfo:
         """A new identity, `<hostname>:<pid>:<12 hex>`; two processes never share one."""
         hostname, pid = config.hostname or socket.gethostname(), os.getpid()
         return cls(
@@ -43,6 +46,7 @@ class ProcessInfo:
             started_at=now,
             config=config,
             embedded=embedded,
+            is_alone=is_alone,
         )
 
     @property
@@ -59,7 +63,7 @@ class ProcessInfo:
             "tag": config.tag,
             "concurrency": config.total_concurrency,  # 6.4 and 7.3 read it here, 8.1 in the hash
             "capsules": {name: _describe(capsule) for name, capsule in config.capsules.items()},
-            "queues": config.queues,
+            "queues": config.all_queues,
             "weights": [capsule.weights for capsule in config.capsules.values()],
             "labels": list(dict.fromkeys([*config.labels, PYTHON_LABEL])),
             "identity": self.identity,
@@ -76,7 +80,8 @@ class ProcessInfo:
                 "hostname": self.hostname,
                 "pid": self.pid,
                 "started_at": float(self.started_at),
-                "queues": self.config.queues,
+                "is_alone": self.is_alone,
+                "queues": self.config.all_queues,
             }
         )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,10 +26,8 @@ logger = logging.getLogger("sidekiq")
 
 BATCH: Final = 100  # payloads a script moves at most, so that Redis is never held for long
 SCAN_PAGE: Final = 1000
-UNKNOWN: Final = ""
 
 _RESCUE = load("rescue")
-_JID = re.compile(rb'"jid"\s*:\s*"([^"\\]{1,64})"')
 _CLAIM = re.compile(re.escape(keys.CLAIM_PREFIX) + r"([^|]+)\|(.*)", re.DOTALL)
 
 
@@ -39,6 +37,7 @@ class Owner(msgspec.Struct, kw_only=True):
     hostname: str = ""
     pid: int = 0
     started_at: float = 0.0
+    is_alone: bool = False  # it runs one suspect at a time, nothing else
     queues: list[str] = msgspec.field(default_factory=list)
 
 
@@ -64,27 +63,25 @@ def _owner(text: bytes) -> Owner:
         return Owner()
 
 
-def orphans(redis: Redis) -> dict[str, list[str]]:
-    """Identities that own claims and don't beat, with the queues they claim from."""
+def orphans(redis: Redis) -> dict[str, Owner]:
+    """The owners of claims that don't beat, by identity."""
     found = owners(redis)
     if not found:
         return {}
     alive = redis.pipeline([("EXISTS", identity) for identity in found])
     return {
-        identity: owner.queues
-        for (identity, owner), beats in zip(found.items(), alive, strict=True)
-        if beats == 0
+        identity: owner for (identity, owner), beats in zip(found.items(), alive, strict=True) if beats == 0
     }
 
 
-def unregistered(redis: Redis) -> dict[str, list[str]]:
-    """Claims whose owner neither beats nor is in the registry: damage of a restore. Scans all keys."""
+def unregistered(redis: Redis) -> dict[str, Owner]:
+    """Owners of claims who neither beat nor are in the registry: damage of a restore. Scans all keys."""
     registered = owners(redis)
-    found: dict[str, list[str]] = {}
+    found: dict[str, Owner] = {}
     for key in _scan(redis, f"{keys.CLAIM_PREFIX}*"):
         match = _CLAIM.fullmatch(key)
         if match and match[1] not in registered and not redis.call("EXISTS", match[1]):
-            found.setdefault(match[1], []).append(match[2])
+            found.setdefault(match[1], Owner()).queues.append(match[2])
     return found
 
 
@@ -97,17 +94,21 @@ def _scan(redis: Redis, pattern: str) -> Iterator[str]:
             return
 
 
+def _nobody(_raw: bytes) -> bool:
+    return False
+
+
 def rescue(
-    redis: Redis, identity: str, queues: Iterable[str], *, suspects: Collection[str] = ()
+    redis: Redis, identity: str, queues: Iterable[str], *, is_suspect: Callable[[bytes], bool] = _nobody
 ) -> Rescued | None:
     """Put the claimed jobs of a dead process back at the head of their queues, in their old order.
 
-    Jobs whose jid is among `suspects` stay claimed and are returned. The registry entry goes when nothing is
+    Suspects, told by their payloads, stay claimed and are returned. The registry entry goes when nothing is
     claimed any more. None when the process lives after all. Any number of rescuers may race or be killed.
     """
     rescued = Rescued()
     for queue_name in queues:
-        if not _rescue_queue(redis, identity, queue_name, suspects=suspects, into=rescued):
+        if not _rescue_queue(redis, identity, queue_name, is_suspect, into=rescued):
             return None
     if not rescued.suspects:
         redis.call("HDEL", keys.CLAIM_OWNERS, identity)
@@ -115,13 +116,13 @@ def rescue(
 
 
 def _rescue_queue(
-    redis: Redis, identity: str, queue_name: str, *, suspects: Collection[str], into: Rescued
+    redis: Redis, identity: str, queue_name: str, is_suspect: Callable[[bytes], bool], *, into: Rescued
 ) -> bool:
     claim = keys.claim(identity, queue_name)
     claimed: list[bytes] = redis.call("LRANGE", claim, 0, -1)
     innocents = []
     for raw in claimed:
-        if jid_of(raw) in suspects:
+        if is_suspect(raw):
             into.suspects.append((queue_name, raw))
         else:
             innocents.append(raw)
@@ -132,12 +133,6 @@ def _rescue_queue(
             return False
         into.requeued += moved
     return True
-
-
-def jid_of(raw: bytes) -> str:
-    """The jid in a payload, found without parsing: its JSON may be what kills. Empty when there is none."""
-    found = _JID.search(raw)
-    return found[1].decode("utf-8", "replace") if found else UNKNOWN
 
 
 def server_uptime(redis: Redis) -> float:

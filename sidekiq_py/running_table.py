@@ -11,40 +11,57 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-SLOT: Final = struct.Struct("<d56s")  # monotonic start, seconds, 0 when free; jid, UTF-8, cut to size
-JID_BYTES: Final = 56
+SLOTS: Final = 65536  # a megabyte of addresses, of which only what is written takes up memory
+HEAD: Final = struct.Struct("<qq")  # jobs processed since the worker began; slots in use
+SLOT: Final = struct.Struct("<dq")  # monotonic start, seconds, 0 when free; what `fingerprint` gives
 
 
 class Started(NamedTuple):
-    """A job that was running: its jid, and when it started (monotonic seconds, the same in all processes)."""
+    """A job that was running, and when it started (monotonic seconds, the same in all processes)."""
 
-    jid: str
+    fingerprint: int
     at: float
+
+
+def fingerprint(raw: bytes) -> int:
+    """What stands for a payload in the table: the same in processes forked from one, and cheap."""
+    return hash(raw)
 
 
 class RunningTable:
     """One slot for each processor of a worker. Made before the worker is forked."""
 
-    def __init__(self, slots: int) -> None:
-        self._memory = mmap.mmap(-1, SLOT.size * max(slots, 1))
-        self._slots = slots
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, HEAD.size + SLOT.size * SLOTS)
+        self._processed = self._used = 0
 
-    def begin(self, slot: int, jid: str, at: float) -> None:
-        SLOT.pack_into(self._memory, slot * SLOT.size, at, jid.encode("utf-8", "replace")[:JID_BYTES])
+    @property
+    def processed(self) -> int:
+        """How many jobs the worker has finished, failures too."""
+        return int(HEAD.unpack_from(self._memory)[0])
+
+    def new_slot(self) -> int:
+        """A slot for a processor. Raises OverflowError when there are more than anyone can want."""
+        if self._used == SLOTS:
+            raise OverflowError(f"no more than {SLOTS} jobs can run at once in one process")
+        self._used += 1
+        HEAD.pack_into(self._memory, 0, self._processed, self._used)
+        return self._used - 1
+
+    def begin(self, slot: int, raw: bytes, at: float) -> None:
+        SLOT.pack_into(self._memory, HEAD.size + slot * SLOT.size, at, hash(raw))
 
     def end(self, slot: int) -> None:
-        SLOT.pack_into(self._memory, slot * SLOT.size, 0.0, b"")
+        SLOT.pack_into(self._memory, HEAD.size + slot * SLOT.size, 0.0, 0)
+        self._processed += 1
+        HEAD.pack_into(self._memory, 0, self._processed, self._used)
 
     def running(self) -> Iterator[Started]:
         """The jobs that are running, or were when their process died."""
-        for slot in range(self._slots):
-            at, jid = SLOT.unpack_from(self._memory, slot * SLOT.size)
+        for slot in range(HEAD.unpack_from(self._memory)[1]):
+            at, print_ = SLOT.unpack_from(self._memory, HEAD.size + slot * SLOT.size)
             if at:
-                yield Started(jid.rstrip(b"\0").decode("utf-8", "ignore"), at)
-
-    def clear(self) -> None:
-        """Forget everything: another worker takes the table over."""
-        self._memory[:] = bytes(len(self._memory))
+                yield Started(print_, at)
 
     def close(self) -> None:
         self._memory.close()

@@ -1,63 +1,40 @@
-"""From a resolved config to a running server: logging, the application's handlers, then the launcher.
+"""The server: a supervisor and its workers, or one process without a supervisor.
 
-Ruby twin: Sidekiq::CLI#run.
+Nothing here or in what it imports needs gevent: a supervisor is never patched, a worker is before all else.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 
-from sidekiq_py.boot import load_handlers
-from sidekiq_py.client_defaults import defaults
 from sidekiq_py.config import Config
-from sidekiq_py.errors import HandlersNotLoaded, RedisAuthError, RedisDown, RedisError
-from sidekiq_py.exit_code import ExitCode
-from sidekiq_py.launcher import Launcher
-from sidekiq_py.logger import LoggingSetup, setup_logging
-from sidekiq_py.registry import registry
-
-logger = logging.getLogger("sidekiq")
+from sidekiq_py.logger import setup_logging
+from sidekiq_py.patch import patch
+from sidekiq_py.supervisor import Supervisor
+from sidekiq_py.worker_process import ForkedWorker, Line
 
 
 def run_server(config: Config) -> int:
-    """Load the handlers and work until told to stop; returns the exit code.
-
-    Log records go to stdout; what keeps the server from starting goes to stderr.
-    """
-    os.environ["RAILS_ENV"] = os.environ["RACK_ENV"] = config.environment  # as Sidekiq does, for the handlers
+    """Work until told to stop; returns the exit code, in the supervisor and in each worker."""
+    if config.processes == 0:
+        return _work(config, None)
     logs = setup_logging(
         format=config.log_format,
         level=config.log_level,
         environ=os.environ,
         attributes=config.logged_job_attributes,
     )
-    defaults.use(config)  # handlers that push while they load do it by the server's settings
     try:
-        return _run(config, logs)
-    except HandlersNotLoaded as error:
-        return _fail(ExitCode.HANDLERS, f"{error.trace}sidekiq-py: {error}")
-    except (RedisDown, RedisAuthError, RedisError) as error:
-        return _fail(ExitCode.REDIS, f"sidekiq-py: {error}")
+        return Supervisor(config).run()
+    except ForkedWorker as worker:
+        line = worker.line
     finally:
         logs.close()
+    return _work(config, line)
 
 
-def _run(config: Config, logs: LoggingSetup) -> int:
-    modules = load_handlers(config.require, chosen="require" in config.origins)
-    config.apply_server_hooks()
-    logs.settle()  # the application may have set up logging of its own
-    if not registry.names():
-        raise HandlersNotLoaded(
-            f'{", ".join(modules)} registered no handler; put @job("HardJob") over the function that runs '
-            f"Ruby's HardJob, or name the right module with -r"
-        )
-    for notice in config.notices:
-        logger.warning("%s", notice)
-    return Launcher(config, registry, job_levels=logs.levels).run()
+def _work(config: Config, line: Line | None) -> int:
+    patch()
+    from sidekiq_py.worker import run_worker  # what it imports has to find everything patched
 
-
-def _fail(code: ExitCode, sentence: str) -> int:
-    print(sentence, file=sys.stderr)
-    return code
+    return run_worker(config, line)

@@ -7,9 +7,11 @@ interpreter does without letting another thread in between. Ruby twin: Sidekiq::
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from time import monotonic
 
 from sidekiq_py.fetch import UnitOfWork
 from sidekiq_py.payload import Payload
+from sidekiq_py.running_table import RunningTable
 
 
 @dataclass(slots=True)
@@ -30,14 +32,23 @@ class WorkState:
     failed: int = 0
     interrupted: int = 0  # those of `failed` that the end of the process cut short
     requeued: int = 0
+    table: RunningTable | None = None  # the supervisor's view of the same
+    _slots: dict[str, int] = field(default_factory=dict)
 
     def begin(self, tid: str, running: Running) -> None:
         self.running[tid] = running
+        if self.table is not None:
+            slot = self._slots.get(tid)
+            if slot is None:
+                slot = self._slots[tid] = self.table.new_slot()
+            self.table.begin(slot, running.work.raw, monotonic())
 
     def end(self, tid: str, *, failed: bool) -> None:
         del self.running[tid]
         self.processed += 1
         self.failed += failed
+        if self.table is not None:
+            self.table.end(self._slots[tid])
 
     def snapshot(self) -> list[tuple[str, Running]]:
         """The running jobs at this moment, safe to keep."""

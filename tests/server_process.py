@@ -15,7 +15,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.helpers import eventually
@@ -60,6 +60,15 @@ class ServerProcess:
         return int(self.identity.rsplit(":", 2)[1])
 
     @property
+    def worker_pids(self) -> list[int]:
+        """All its children, as the system sees them."""
+        try:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        except OSError:
+            return []
+        return [int(pid) for pid in children.split()]
+
+    @property
     def is_running(self) -> bool:
         return self._process.poll() is None
 
@@ -96,8 +105,10 @@ class ServerProcess:
         return self.wait(timeout)
 
     def kill(self) -> None:
-        """`kill -9`; returns when it is gone."""
-        self._process.kill()
+        """`kill -9` for it and its workers; returns when it is gone."""
+        for pid in (self.pid, *self.worker_pids):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
 

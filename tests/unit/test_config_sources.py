@@ -251,6 +251,10 @@ def test_every_option_can_be_set_by_a_variable():
         "SIDEKIQ_LOGGED_JOB_ATTRIBUTES": "bid",
         "SIDEKIQ_SKIP_DEFAULT_JOB_LOGGING": "yes",
         "SIDEKIQ_LOG_ARGS": "1",
+        "SIDEKIQ_PROCESSES": "2",
+        "SIDEKIQ_MAX_MEMORY": "512M",
+        "SIDEKIQ_MAX_JOBS": "1000",
+        "SIDEKIQ_HEARTBEAT_TTL": "6",
     }
 
     config = resolve({}, environ)

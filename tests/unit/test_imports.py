@@ -31,7 +31,7 @@ def test_patching_leaves_the_list_of_installed_packages_as_it_was() -> None:
         from importlib import metadata
 
         before = metadata.entry_points
-        from sidekiq_py.__main__ import patch
+        from sidekiq_py.patch import patch
         patch()
         print(metadata.entry_points is before, socket.socket.__module__)
         """

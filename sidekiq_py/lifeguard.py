@@ -1,0 +1,117 @@
+"""What a supervisor does in Redis: hung workers stay visible, dead ones get their jobs brought back.
+
+While Redis is down everything waits for the next tick; the workers log the outage. Redis: the workers'
+heartbeats and claims, and what `rescuer` touches.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from sidekiq_py import keys
+from sidekiq_py.clock import Clock
+from sidekiq_py.errors import RedisDown, SidekiqError
+from sidekiq_py.redis_connection import RedisConnection
+from sidekiq_py.rescuer import Sweeper, rescue_worker
+from sidekiq_py.suspects import Suspect
+from sidekiq_py.worker_process import Death, WorkerProcess
+
+logger = logging.getLogger("sidekiq")
+
+TRY_AGAIN: Final = 0.5  # seconds between two tries while Redis is down
+
+
+@dataclass(frozen=True)
+class Casualty:
+    """A worker that is gone: what it claimed from, and how each job that it ran ended, by fingerprint."""
+
+    pid: int
+    identity: str
+    queues: list[str]
+    stories: dict[int, str]
+
+
+class Lifeguard:
+    """Called again and again by the supervisor, which runs `suspects` as they are found."""
+
+    def __init__(self, connection: RedisConnection, *, ttl: float, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._ttl = ttl
+        self._beat_every = ttl / 6
+        self._next_beat = self._next_sweep = self._not_before = 0.0
+        self._casualties: list[Casualty] = []
+        self.suspects: list[Suspect] = []
+        self._sweeper = Sweeper(connection, ttl=ttl, clock=clock, isolate=self.suspects.extend)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether dead workers' jobs are still to be brought back."""
+        return bool(self._casualties)
+
+    def take_over(self, worker: WorkerProcess, death: Death) -> None:
+        """The worker has ended: bring back what it still claims, now or as soon as Redis answers."""
+        if worker.has_booted:
+            stories = {job.fingerprint: death.story_of_job(job.at) for job in worker.table.running()}
+            news = worker.news
+            self._casualties.append(Casualty(worker.pid, news.identity, news.queues, stories))
+            self._not_before = 0.0
+        if death.code != 0:
+            self.suspects += worker.suspects  # those it had not come to; the others are not found any more
+
+    def give_suspects_back(self) -> None:
+        """Nobody here will run them: back to their queues."""
+        for suspect in self.suspects:
+            self._casualties.append(Casualty(0, suspect.identity, [suspect.queue], {}))
+        self.suspects.clear()
+
+    def tick(self, workers: Iterable[WorkerProcess]) -> None:
+        """Do what is due. Never raises for what Redis says."""
+        now = self._clock.monotonic()
+        if now < self._not_before:
+            return
+        try:
+            self._bring_back()
+            if now >= self._next_beat:
+                self._next_beat = now + self._beat_every
+                self._keep_alive(workers)
+            if now >= self._next_sweep:
+                self._next_sweep = now + self._sweeper.pause()
+                self._sweeper.sweep()
+        except RedisDown as error:
+            logger.debug("the supervisor waits for Redis: %s", error)
+            self._not_before = now + TRY_AGAIN
+            self._sweeper.redis_was_down()
+        except SidekiqError:
+            logger.exception("the supervisor's duties in Redis failed")
+            self._not_before = now + self._beat_every
+
+    def close(self) -> None:
+        self._connection.disconnect()
+
+    def _bring_back(self) -> None:
+        while self._casualties:
+            casualty = self._casualties[0]
+            requeued, suspects = rescue_worker(
+                self._connection, casualty.identity, casualty.queues, stories=casualty.stories
+            )
+            self._casualties.pop(0)
+            self.suspects += suspects
+            if requeued or suspects:
+                logger.warning(
+                    "jobs of worker %d: %d are back on their queues, %d that ran run again, each alone",
+                    *(casualty.pid, requeued, len(suspects)),
+                )
+
+    def _keep_alive(self, workers: Iterable[WorkerProcess]) -> None:
+        """A worker stuck in C code can't beat, but it lives: nobody may take its jobs.
+
+        A frozen one (SIGSTOP) is left to its fate: it may never wake up.
+        """
+        identities = [each.news.identity for each in workers if each.has_booted and not each.is_frozen]
+        self._connection.pipeline(
+            [("EXPIRE", key, int(self._ttl)) for each in identities for key in (each, keys.work(each))]
+        )

@@ -1,0 +1,121 @@
+"""Decides whose claimed jobs to bring back, and which of them to be wary of.
+
+A supervisor sees its own workers die, and knows from the table in shared memory what they ran. What died with
+its whole host is found by whoever is alive, when its heartbeat has expired; then any of its jobs may have
+been the cause. Redis: what `rescue` and `suspects` touch, the heartbeats, `sidekiq-py:sweep`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from sidekiq_py import keys
+from sidekiq_py.clock import Clock
+from sidekiq_py.redis_connection import Redis
+from sidekiq_py.rescue import Owner, orphans, rescue, server_uptime, unregistered
+from sidekiq_py.running_table import fingerprint
+from sidekiq_py.suspects import MOST_CRASHES, Suspect, count_crash
+
+logger = logging.getLogger("sidekiq")
+
+SCAN_EVERY: Final = 3600.0  # seconds between two looks for claims that nobody registered
+STORY: Final = "died together with its supervisor or host"
+
+Isolate: TypeAlias = Callable[[Sequence[Suspect]], object]
+
+
+def rescue_worker(
+    redis: Redis, identity: str, queues: Sequence[str], *, stories: Mapping[int, str]
+) -> tuple[int, list[Suspect]]:
+    """Bring back the jobs of a worker whose death was seen: how many, and those that ran.
+
+    `stories` says for each job that ran, by its fingerprint, how that ended. These jobs stay claimed and have
+    their crash counted. Raises RedisDown; then again, later.
+    """
+    redis.transaction(
+        [
+            ("UNLINK", identity, keys.work(identity), keys.workers(identity)),
+            ("SREM", keys.PROCESSES, identity),
+        ]
+    )
+    rescued = rescue(redis, identity, queues, is_suspect=lambda raw: fingerprint(raw) in stories)
+    if rescued is None:
+        return 0, []
+    suspects = [
+        Suspect(identity, queue, raw, count_crash(redis, raw), stories[fingerprint(raw)])
+        for queue, raw in rescued.suspects
+    ]
+    return rescued.requeued, suspects
+
+
+class Sweeper:
+    """Looks, every quarter of a heartbeat's life, for processes that died and nobody saw it.
+
+    A judge must be healthy itself: after an outage every heartbeat has expired, and a hasty sweeper would
+    take a whole fleet's running jobs. So it waits until its own link and Redis have been up for long enough
+    that everybody who lives has said so.
+    """
+
+    def __init__(self, redis: Redis, *, ttl: float, clock: Clock, isolate: Isolate | None = None) -> None:
+        self._redis = redis
+        self._ttl = ttl
+        self._clock = clock
+        self._isolate = isolate
+        self.every = ttl / 4
+        now = clock.monotonic()
+        self._not_before = now + self.every  # who boots after an outage may be the first to see Redis again
+        self._next_scan = now + SCAN_EVERY * random.random()
+
+    def redis_was_down(self) -> None:
+        """Judge nobody until all had the time to beat again."""
+        self._not_before = self._clock.monotonic() + self._ttl + self.every
+
+    def pause(self) -> float:
+        """Seconds until the next look, not the same for all processes."""
+        return self.every * random.uniform(0.8, 1.2)
+
+    def sweep(self) -> int:
+        """One look; returns how many jobs are back on their queues. Raises RedisDown."""
+        if self._clock.monotonic() < self._not_before or not self._is_my_turn():
+            return 0
+        if server_uptime(self._redis) < self._ttl + self.every:
+            return 0
+        return sum(self._rescue(identity, owner) for identity, owner in self._dead().items())
+
+    def _is_my_turn(self) -> bool:
+        lock = ("SET", keys.SWEEP_LOCK, "1", "NX", "PX", int(self.every * 1000))
+        return self._redis.call(*lock) is not None
+
+    def _dead(self) -> Mapping[str, Owner]:
+        dead = orphans(self._redis)
+        now = self._clock.monotonic()
+        if now >= self._next_scan:
+            self._next_scan = now + SCAN_EVERY
+            dead |= unregistered(self._redis)
+        return dead
+
+    def _rescue(self, identity: str, owner: Owner) -> int:
+        suspects: dict[bytes, int] = {}
+
+        def is_suspect(raw: bytes) -> bool:
+            # The death of a host says little about one job among many: only one that was alone is convicted.
+            most = MOST_CRASHES if owner.is_alone else MOST_CRASHES - 1
+            suspects[raw] = min(count_crash(self._redis, raw), most)
+            return self._isolate is not None and suspects[raw] > 1
+
+        rescued = rescue(self._redis, identity, owner.queues, is_suspect=is_suspect)
+        if rescued is None:
+            return 0
+        if self._isolate is not None and rescued.suspects:
+            self._isolate(
+                [Suspect(identity, queue, raw, suspects[raw], STORY) for queue, raw in rescued.suspects]
+            )
+        if suspects:
+            logger.warning(
+                "rescued %d jobs of %s, which %s; %d more run alone first",
+                *(rescued.requeued, identity, STORY, len(rescued.suspects)),
+            )
+        return rescued.requeued

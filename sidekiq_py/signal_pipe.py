@@ -1,0 +1,54 @@
+"""Signals as something to read: the system writes each one's number into a pipe, at once.
+
+Python's own handlers wait until the main thread runs Python code; this doesn't, so that a thread beside a
+busy main thread can hear too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+
+
+class SignalPipe:
+    """Hears the given signals between `open` and `restore`. Only in the main thread."""
+
+    def __init__(self, heard: Iterable[signal.Signals]) -> None:
+        self._heard = tuple(heard)
+        self._before: dict[signal.Signals, object] = {}
+        self._wakeup_before = -1
+        self._read = self._write = -1
+
+    def open(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._before = {number: signal.signal(number, _noted) for number in self._heard}
+        self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+
+    def fileno(self) -> int:
+        """The end to wait on."""
+        return self._read
+
+    def read(self) -> list[signal.Signals] | None:
+        """The signals that came, in order; None once nothing is heard any more. Waits for any signal.
+
+        A signal that somebody else handles here (an alarm, a profiler's) comes through the same pipe, and is
+        left out: then the list may be empty.
+        """
+        numbers = os.read(self._read, 64)
+        if not numbers:
+            os.close(self._read)
+            return None
+        return [signal.Signals(number) for number in numbers if number in self._heard]
+
+    def restore(self) -> None:
+        """Give the signals back to whoever had them; a reader gets the end."""
+        signal.set_wakeup_fd(self._wakeup_before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave us
+        os.close(self._write)
+
+
+def _noted(_number: int, _frame: object) -> None:
+    """The pipe carries the news; a handler must exist for Python to write to it."""

@@ -1,0 +1,219 @@
+"""The parent of the worker processes: starts them, sees them die, has their jobs brought back, starts others.
+
+Single-threaded, never monkey-patched, and without a line of the application: what can kill a worker can't
+kill this. Ruby twin: none in Sidekiq itself; Enterprise has sidekiqswarm.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import select
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from sidekiq_py.backoff import Backoff
+from sidekiq_py.clock import Clock
+from sidekiq_py.config import Config
+from sidekiq_py.lifeguard import Lifeguard
+from sidekiq_py.signal_pipe import SignalPipe
+from sidekiq_py.suspects import Suspect
+from sidekiq_py.worker_place import WorkerPlace
+from sidekiq_py.worker_process import Death, WorkerProcess, fork_worker
+
+logger = logging.getLogger("sidekiq")
+
+LOOK_EVERY: Final = 1.0  # seconds at most between two looks at everything
+REDIS_TIMEOUT: Final = 2.0  # seconds; nobody else is served while Redis is asked
+FINAL_WORDS: Final = 8.0  # seconds beyond the timeout, until workers that didn't stop are killed
+MOST_LANES: Final = 4  # processes that run suspects at the same time
+NEW_LANE_AFTER: Final = 1.0  # seconds; a suspect that runs longer doesn't keep the others waiting
+HEARD: Final = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGTSTP, signal.SIGTTIN),
+    *(signal.SIGUSR2, signal.SIGHUP, signal.SIGCHLD),
+)
+
+
+class Supervisor:
+    """`run` is its whole life. In each new process it raises ForkedWorker instead of returning."""
+
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        self._config = config
+        self._clock = clock or Clock()
+        redis = replace(config.redis, connect_timeout=REDIS_TIMEOUT, read_timeout=REDIS_TIMEOUT)
+        self._lifeguard = Lifeguard(redis.connect(), ttl=config.heartbeat_ttl, clock=self._clock)
+        self._places = [WorkerPlace(number, config, self._clock) for number in range(1, config.processes + 1)]
+        self._workers: dict[int, WorkerProcess] = {}  # every child by its pid, in a place or not
+        self._lane_backoff = Backoff(0.1, 5.0)
+        self._next_lane_at = 0.0
+        self._signals = SignalPipe(HEARD)
+        self._code = 0
+        self._has_booted = False
+        self._takes_jobs = True
+        self._kill_at: float | None = None  # monotonic seconds; set while stopping
+
+    def run(self) -> int:
+        """Until every worker has stopped; returns the exit code, the highest of theirs."""
+        gc.collect()
+        gc.freeze()  # else the first collection in a worker would copy every page
+        self._signals.open()
+        try:
+            while True:
+                self._start_workers()
+                if not self._workers and not self._has_more_to_do():
+                    return self._code
+                self._wait()
+                self._reap()
+                self._lifeguard.tick(self._workers.values())
+                self._kill_overdue()
+        finally:
+            self._signals.restore()
+            self._lifeguard.close()
+
+    def _has_more_to_do(self) -> bool:
+        if self._kill_at is not None:
+            return self._lifeguard.is_busy and self._clock.monotonic() < self._kill_at
+        return self._lifeguard.is_busy or (
+            self._takes_jobs and any(not each.is_closed for each in self._places)
+        )
+
+    # -- starting --------------------------------------------------------------------------------------
+
+    def _start_workers(self) -> None:
+        if not self._takes_jobs:
+            return
+        for place in self._places:
+            if place.wants_worker:
+                place.worker = self._fork(place.number)
+        self._renew_one()
+        self._recycle_one()
+        self._run_suspects()
+
+    def _fork(self, number: int, *, suspects: Sequence[Suspect] = ()) -> WorkerProcess:
+        worker = fork_worker(number, suspects=suspects, siblings=self._workers.values())
+        self._workers[worker.pid] = worker
+        return worker
+
+    def _renew_one(self) -> None:
+        """Rolling restart: a worker drains when its successor has booted; then it's the next one's turn."""
+        if any(place.successor for place in self._places):
+            return
+        for place in self._places:
+            if place.is_to_be_renewed:
+                place.successor = self._fork(place.number)
+                return
+
+    def _recycle_one(self) -> None:
+        """One worker that has grown too large or too old drains; the others go on meanwhile."""
+        if not any(place.is_recycling for place in self._places):
+            for place in self._places:
+                if reason := place.reason_to_recycle():
+                    logger.info("worker %d %s: it finishes its jobs, then another takes over", *reason)
+                    place.recycle()
+                    return
+
+    # -- suspects --------------------------------------------------------------------------------------
+
+    def _run_suspects(self) -> None:
+        """Jobs that ran when their worker died run again one by one, in processes made for that: lanes."""
+        lanes = [worker for worker in self._workers.values() if worker.number == 0]
+        waiting: Sequence[Suspect] = self._lifeguard.suspects or next(self._held_up(lanes), ())
+        if waiting and len(lanes) < MOST_LANES and self._clock.monotonic() >= self._next_lane_at:
+            self._fork(0, suspects=tuple(waiting))
+            self._lifeguard.suspects.clear()
+
+    def _held_up(self, lanes: Sequence[WorkerProcess]) -> Iterator[Sequence[Suspect]]:
+        """Suspects that wait behind one that takes long. Whoever adopts one first has it."""
+        since = self._clock.monotonic() - NEW_LANE_AFTER
+        for lane in lanes:
+            if len(lane.suspects) > 1 and any(started.at < since for started in lane.table.running()):
+                held_up, lane.suspects = lane.suspects, ()
+                yield held_up
+
+    # -- hearing ---------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Until a signal, news from a worker, or the time for another look."""
+        lines = {worker.line.fileno(): worker for worker in self._workers.values() if not worker.is_silent}
+        now = self._clock.monotonic()
+        pause = min([LOOK_EVERY, *[place.start_at - now for place in self._places if place.is_vacant]])
+        ready, _, _ = select.select([self._signals.fileno(), *lines], [], [], max(0.0, pause))
+        for each in ready:
+            if each in lines:
+                self._hear(lines[each])
+            else:
+                for number in self._signals.read() or ():
+                    self._on_signal(number)
+
+    def _hear(self, worker: WorkerProcess) -> None:
+        worker.hear()
+        self._has_booted = self._has_booted or worker.has_booted
+        for place in self._places:
+            place.heard(worker)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        name = number.name[3:]
+        if number is signal.SIGCHLD:
+            return
+        logger.info("got %s", name)
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._stop(name)
+        elif number in (signal.SIGUSR2, signal.SIGHUP):
+            for place in self._places:
+                place.wants_renewal = True
+        else:
+            self._takes_jobs = self._takes_jobs and number is not signal.SIGTSTP
+            self._tell_all(name)
+
+    def _stop(self, name: str) -> None:
+        self._takes_jobs = False
+        if self._kill_at is None:
+            self._kill_at = self._clock.monotonic() + self._config.timeout + FINAL_WORDS
+            self._lifeguard.give_suspects_back()
+            self._tell_all("TERM")
+        elif name == "INT":
+            self._tell_all("INT")
+
+    def _tell_all(self, word: str) -> None:
+        for worker in self._workers.values():
+            worker.tell(word)
+
+    # -- ending ----------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if worker := self._workers.pop(pid, None):  # as PID 1 we also get others' orphans
+                self._hear(worker)
+                self._ended(worker, Death.of(worker, status, usage.ru_maxrss, self._clock.monotonic()))
+                worker.close()
+
+    def _ended(self, worker: WorkerProcess, death: Death) -> None:
+        if not (worker.may_end and death.code == 0):
+            logger.error("worker %d %s", worker.pid, death.story)
+        self._lifeguard.take_over(worker, death)
+        if self._kill_at is not None:
+            self._code = max(self._code, death.exit_code)
+        elif worker.number == 0:
+            pause = self._lane_backoff.next_pause() if death.code and not worker.has_booted else 0.0
+            self._next_lane_at = self._clock.monotonic() + pause
+        elif not self._has_booted:  # nothing has ever worked here: whoever started us has to know
+            self._code = death.exit_code
+            self._stop("TERM")
+        for place in self._places:
+            place.ended(worker)
+
+    def _kill_overdue(self) -> None:
+        if self._kill_at is not None and self._clock.monotonic() >= self._kill_at:
+            for worker in self._workers.values():
+                logger.error("worker %d did not stop in time and is killed", worker.pid)
+                worker.kill()
+            self._kill_at = self._clock.monotonic() + FINAL_WORDS

@@ -1,0 +1,110 @@
+"""Hands out suspects one at a time, instead of fetching: jobs that ran when their process died.
+
+Each is taken over from the dead process's claim list; one that somebody else has taken meanwhile is skipped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from sidekiq_py import keys
+from sidekiq_py.capsule import Capsule
+from sidekiq_py.errors import PoisonPill, RedisDown
+from sidekiq_py.fetch import FENCED, Fetcher, UnitOfWork
+from sidekiq_py.redis_connection import Command, Redis, Reply
+from sidekiq_py.scripts import load
+from sidekiq_py.suspects import MOST_CRASHES, Suspect, acquit, jid_of
+
+logger = logging.getLogger("sidekiq")
+
+_ADOPT: Final = load("adopt")
+
+
+def alone_capsule(suspects: Sequence[Suspect]) -> Capsule:
+    """A capsule of one processor for the suspects' queues."""
+    queues = list(dict.fromkeys(suspect.queue for suspect in suspects))
+    return Capsule(name="suspects", concurrency=1, queues=[[name] for name in queues])
+
+
+class SuspectFetcher(Fetcher):
+    """Like any fetcher to its processor. Quiet by itself when the last suspect is done.
+
+    Redis: claim lists, `sidekiq-py:crashes:*`.
+    """
+
+    def __init__(
+        self,
+        suspects: Sequence[Suspect],
+        *,
+        redis: Redis,
+        convict: Callable[[UnitOfWork, PoisonPill], object],
+        **surroundings: Any,
+    ) -> None:
+        super().__init__(**surroundings)
+        self._suspects = deque(suspects)
+        self._redis = redis
+        self._convict = convict
+        self._at_trial: Suspect | None = None
+
+    def release(self) -> None:
+        """The suspect has run to its end, well or not: it killed nobody."""
+        suspect, self._at_trial = self._at_trial, None
+        super().release()
+        if suspect is not None:
+            self._forget_crashes(suspect)
+
+    def _fetch_order(self) -> list[str]:
+        return [self._suspects[0].queue] if self._suspects else []
+
+    def _fetch_command(self, order: Sequence[str], free: int) -> Command:
+        suspect = self._suspects[0]
+        claims = [keys.claim(self._identity, suspect.queue)]
+        return _ADOPT.command(
+            [self._identity, keys.claim(suspect.identity, suspect.queue), *claims], [suspect.raw]
+        )
+
+    def _take(self, order: Sequence[str], reply: Reply) -> int:
+        if isinstance(reply, Exception) or reply == FENCED:
+            return super()._take(order, reply)
+        suspect = self._suspects.popleft()
+        if not reply:
+            return 0
+        self._log(suspect)
+        if suspect.is_convicted:
+            self._held += 1
+            self._convict(UnitOfWork(suspect.queue, suspect.raw), _verdict(suspect))
+            super().release()
+            self._forget_crashes(suspect)  # whoever retries it from the dead set begins anew
+            return 1
+        self._at_trial = suspect
+        return super()._take(order, [[suspect.raw]])
+
+    def _wait_idle(self, free: int) -> None:
+        if not self._suspects:
+            self.quiet()
+
+    def _forget_crashes(self, suspect: Suspect) -> None:
+        try:
+            acquit(self._redis, suspect.raw)
+        except RedisDown:
+            return  # in 72 hours they are forgotten anyway
+
+    def _log(self, suspect: Suspect) -> None:
+        logger.warning(
+            "jid=%s: %s (crash %d of %d): %s",
+            jid_of(suspect.raw) or "?",
+            suspect.story,
+            suspect.crashes,
+            MOST_CRASHES,
+            "it is dead now" if suspect.is_convicted else "it runs again, alone in its process",
+        )
+
+
+def _verdict(suspect: Suspect) -> PoisonPill:
+    return PoisonPill(
+        f"{suspect.crashes} processes died while they ran this job, the last of them with no other job: "
+        f"{suspect.story}"
+    )

@@ -1,0 +1,55 @@
+"""Jobs that ran when their process died: one of them may have killed it.
+
+Each gets its crash counted and runs again, alone in a process of its own. Most prove innocent; the third
+crash within 72 hours ends in the dead set. Jobs that were merely fetched are no suspects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final, NamedTuple
+
+from sidekiq_py import keys
+from sidekiq_py.redis_connection import Redis
+
+MOST_CRASHES: Final = 3  # the last of them was alone in its process
+
+_JID: Final = re.compile(rb'"jid"\s*:\s*"([^"\\]{1,64})"')
+
+
+class Suspect(NamedTuple):
+    """A job still claimed by a process that is gone."""
+
+    identity: str  # of that process
+    queue: str
+    raw: bytes
+    crashes: int  # within 72 hours, this one too
+    story: str  # how the process ended, for people: "was killed by SIGKILL after 3.2 s"
+
+    @property
+    def is_convicted(self) -> bool:
+        return self.crashes >= MOST_CRASHES
+
+
+def count_crash(redis: Redis, raw: bytes) -> int:
+    """Note that a process died while it ran this job; returns how many did within 72 hours."""
+    counter = keys.crashes(crash_id(raw))
+    count, _ = redis.transaction([("INCR", counter), ("EXPIRE", counter, keys.CRASHES_TTL)])
+    return int(count)
+
+
+def acquit(redis: Redis, raw: bytes) -> None:
+    """The job has run to its end."""
+    redis.call("DEL", keys.crashes(crash_id(raw)))
+
+
+def crash_id(raw: bytes) -> str:
+    """What a job's crashes are counted by: its jid, else a digest of its bytes."""
+    return jid_of(raw) or hashlib.sha256(raw).hexdigest()[:24]
+
+
+def jid_of(raw: bytes) -> str:
+    """The jid in a payload, found without parsing: its JSON may be what kills. Empty when there is none."""
+    found = _JID.search(raw)
+    return found[1].decode("utf-8", "replace") if found else ""
