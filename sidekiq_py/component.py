@@ -49,9 +49,12 @@ class RedisState:
     Any thread or greenlet may report; the worst a race does is a second line.
     """
 
+    settling = 1.0  # seconds after an outage in which connections still learn of it, one by one
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._down_since: float | None = None
+        self._back_since = float("-inf")
 
     @property
     def is_down(self) -> bool:
@@ -59,15 +62,17 @@ class RedisState:
 
     def went_down(self, error: BaseException) -> None:
         """A command failed because Redis can't serve."""
-        if self._down_since is None:
-            self._down_since = self._clock.monotonic()
+        now = self._clock.monotonic()
+        if self._down_since is None and now - self._back_since > self.settling:
+            self._down_since = now
             logger.warning("Redis is down: %s. Running jobs go on; fetching resumes when it is back", error)
 
     def is_up(self) -> None:
         """A command succeeded."""
         if (since := self._down_since) is not None:
             self._down_since = None
-            logger.info("Redis is back after %.1f s", self._clock.monotonic() - since)
+            self._back_since = self._clock.monotonic()
+            logger.info("Redis is back after %.1f s", self._back_since - since)
 
 
 class Component:

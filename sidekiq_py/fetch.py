@@ -154,7 +154,6 @@ class Fetcher:
                 if self._quiet and not self._gave_back:
                     self._give_back()
                 self._turn()
-                self._redis_state.is_up()
                 backoff.succeeded()
             except RedisDown as error:
                 if self._stopped:
@@ -191,9 +190,11 @@ class Fetcher:
             raise
         acknowledged = replies.pop(0) if finished else 0
         try:
-            return self._take(order, replies.pop()) if order else 0
+            count = self._take(order, replies.pop()) if order else 0
         finally:  # what was fetched is ours, whatever became of the acknowledgements
             self._check_acknowledged(acknowledged, finished)
+        self._redis_state.is_up()
+        return count
 
     def _fetch_order(self) -> list[str]:
         return self._capsule.fetch_order(random.shuffle)
