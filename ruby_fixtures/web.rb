@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# The real Web UI. `ruby web.rb` serves it on 0.0.0.0, port PORT or 9292; required, it offers Page.
+# The real Web UI. `ruby web.rb` serves it at HOST and PORT, else 127.0.0.1:9292; required, it offers Page.
 require_relative "setup"
 require "rack"
 require "sidekiq/web"
@@ -60,5 +60,5 @@ if $PROGRAM_NAME == __FILE__
     run Sidekiq::Web
   end
   trap("TERM") { webrick.shutdown }
-  webrick.run(app.to_app, Host: "0.0.0.0", Port: Integer(ENV.fetch("PORT", "9292")))
+  webrick.run(app.to_app, Host: ENV.fetch("HOST", "127.0.0.1"), Port: Integer(ENV.fetch("PORT", "9292")))
 end

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.documents import ROOT, blocks, blocks_of, commands
 from tests.helpers import eventually
 from tests.server_process import ServerProcess
+from tests.servers import free_port
 
 Serve = Callable[..., ServerProcess]
 EXAMPLES = ROOT / "examples"
@@ -134,3 +136,21 @@ def test_the_unit_starts_a_command_that_exists(serve: Serve, redis_url: str, tmp
     server.wait_for_log("quiet: no new jobs")
     server.signal("TERM")
     assert server.wait() == 0
+
+
+def test_the_redis_of_docker_compose_starts_and_its_health_check_asks(tmp_path: Path):
+    if not (shutil.which("redis-server") and shutil.which("redis-cli")):
+        pytest.skip("needs redis-server and redis-cli on PATH: apt install redis-server")
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["redis"]
+    program, *options = service["command"]
+    port = str(free_port())
+    ours = ["--port", port, "--bind", "127.0.0.1", "--dir", str(tmp_path)]
+    server = subprocess.Popen([program, *options, *ours], stdout=subprocess.DEVNULL)
+    try:
+        _, client, *words = service["healthcheck"]["test"]
+        ask = [client, "-p", port, *words]
+
+        eventually(lambda: subprocess.run(ask, capture_output=True, check=False).returncode == 0, 30)
+    finally:
+        server.terminate()
+        server.wait()
