@@ -61,7 +61,7 @@ def _parse(text: object) -> _Info | None:
         return None
     try:
         return _read_info(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

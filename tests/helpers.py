@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from sidekiq_py.clock import Clock
@@ -48,6 +49,12 @@ def eventually(predicate: Callable[[], T], timeout: float = 5.0, *, every: float
 def rest(seconds: float) -> None:
     """Let time pass, where time itself is what is tested."""
     time.sleep(seconds)
+
+
+def at_once(*functions: Callable[[], T]) -> list[T]:
+    """Run each in a thread of its own; their results in order. Raises the first one's error."""
+    with ThreadPoolExecutor(len(functions)) as threads:
+        return [run.result() for run in [threads.submit(function) for function in functions]]
 
 
 def run_python(code: str, *arguments: str, timeout: float = 60.0) -> str:

@@ -9,9 +9,8 @@ from functools import cached_property
 from math import isfinite
 from typing import Any
 
-import msgspec
-
 from sidekiq_py.api import display
+from sidekiq_py.api.round_trip import json_object
 from sidekiq_py.clock import Clock
 from sidekiq_py.errors import InvalidPayload
 from sidekiq_py.payload import Payload, UnreadableArguments, decode_backtrace, parse, read_timestamp
@@ -36,7 +35,7 @@ class JobRecord:
         try:
             return parse(self.raw), None
         except InvalidPayload as error:
-            return _whatever_object(self.raw), str(error)
+            return json_object(self.raw), str(error)
 
     @property
     def payload(self) -> Payload:
@@ -151,12 +150,3 @@ class JobRecord:
 
     def _time(self, key: str) -> float | None:
         return read_timestamp(self.payload.get(key))
-
-
-def _whatever_object(raw: bytes) -> Payload:
-    """The object in bytes that are no sound job."""
-    try:
-        found = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

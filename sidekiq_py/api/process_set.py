@@ -9,10 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
 from sidekiq_py import keys
-from sidekiq_py.api.round_trip import names, read, whole_number
+from sidekiq_py.api.round_trip import json_object, names, read, whole_number
 from sidekiq_py.errors import EmbeddedProcess
 from sidekiq_py.redis_connection import Command, Redis
 
@@ -146,7 +144,7 @@ def _signal_commands(identity: str, name: str) -> list[Command]:
 
 def _process(identity: str, values: Sequence[bytes | None], redis: Redis) -> Process:
     raw = dict(zip(_FIELDS, values, strict=True))
-    info = _object(raw["info"])
+    info = json_object(raw["info"])
     capsules = _capsules(info)
     return Process(
         identity=identity,
@@ -200,14 +198,6 @@ def _concurrency(in_hash: bytes | None, info: dict[str, Any], capsules: dict[str
         or _whole(info.get("concurrency"))
         or sum(capsule.concurrency for capsule in capsules.values())
     )
-
-
-def _object(text: bytes | None) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(text or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _text(value: object) -> str:

@@ -1,9 +1,11 @@
-"""Many reads in one round trip, over keys that others may have filled with anything."""
+"""Reading what others may have filled with anything: many keys in one round trip, texts, counters."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from sidekiq_py.errors import RedisError
 from sidekiq_py.redis_connection import Command, Redis
@@ -28,6 +30,15 @@ def _readable(reply: Any) -> Any:
 def names(members: Sequence[bytes] | None) -> list[str]:
     """A set's members as sorted text."""
     return sorted(member.decode(errors="replace") for member in members or ())
+
+
+def json_object(text: bytes | None) -> dict[str, Any]:
+    """The object in a JSON text; empty for anything else."""
+    try:
+        found = msgspec.json.decode(text or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def whole_number(text: bytes | None) -> int:

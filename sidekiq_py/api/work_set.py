@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
 
 from sidekiq_py import keys
 from sidekiq_py.api.job_record import JobRecord
-from sidekiq_py.api.round_trip import names, read, whole_number
+from sidekiq_py.api.round_trip import json_object, names, read, whole_number
 from sidekiq_py.payload import generate, read_timestamp
 from sidekiq_py.redis_connection import Redis
 
@@ -68,7 +65,7 @@ def _pairs(reply: list[bytes] | None) -> dict[bytes, bytes]:
 
 
 def _work(identity: str, tid: bytes, text: bytes) -> Work:
-    found = _object(text)
+    found = json_object(text)
     queue = found.get("queue")
     name = queue if isinstance(queue, str) else ""
     return Work(
@@ -78,14 +75,6 @@ def _work(identity: str, tid: bytes, text: bytes) -> Work:
         run_at=read_timestamp(found.get("run_at")),
         job=JobRecord(_payload_bytes(found.get("payload")), name),
     )
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _payload_bytes(payload: object) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import redis as redis_py
 from sidekiq_py.api import DeadLimits, DeadSet, JobKilled, JobSet, RetrySet, ScheduledSet
 from sidekiq_py.errors import InvalidPayload, RedisError
 from sidekiq_py.redis_connection import RedisPool
-from tests.helpers import StillClock
+from tests.helpers import StillClock, at_once
 
 NOW = 1_795_490_000.25
 
@@ -487,21 +486,11 @@ def test_reschedule_refuses_times_that_are_none(retries, raw, at):
 # -- many at once --------------------------------------------------------------------------------------
 
 
-def test_many_that_retry_kill_and_delete_at_once_lose_and_double_nothing(redis_options, raw):
+def test_many_that_retry_kill_and_delete_at_once_lose_and_double_nothing(redis, raw):
     jids = sorted(f"{n:04}" for n in range(1500))
     raw.zadd("retry", {payload(jid): float(jid) for jid in jids})
-    moved = []
 
-    def act(verb: str) -> None:
-        pool = RedisPool(redis_options)
-        moved.append(getattr(RetrySet(pool), verb)())
-        pool.close()
-
-    threads = [threading.Thread(target=act, args=[verb]) for verb in ("retry_all", "kill_all") * 2]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    moved = at_once(*[RetrySet(redis).retry_all, RetrySet(redis).kill_all] * 2)
 
     assert sum(moved) == 1500
     assert everything(raw) == jids

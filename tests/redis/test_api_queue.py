@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import pytest
 import redis as redis_py
@@ -11,7 +10,7 @@ import redis as redis_py
 from sidekiq_py.api import DeadLimits, JobKilled, Queue, queue_summaries
 from sidekiq_py.errors import RedisError
 from sidekiq_py.redis_connection import RedisPool
-from tests.helpers import StillClock
+from tests.helpers import StillClock, at_once
 
 NOW = 1_795_490_000.25
 
@@ -234,23 +233,18 @@ def test_clear_deletes_the_jobs_and_the_name_and_says_how_many(queue, raw):
 def test_many_that_kill_and_delete_at_once_lose_and_double_nothing(redis, raw):
     jids = [f"{number:03}" for number in range(200)]
     push(raw, *jids)
-    deleted: list[str] = []
 
-    def kill() -> None:
-        for job in Queue("default", redis):
-            job.kill()
+    def kill() -> list[str]:
+        return [job.jid for job in Queue("default", redis) if job.kill()]
 
-    def delete() -> None:
-        deleted.extend(job.jid for job in Queue("default", redis) if job.delete())
+    def delete() -> list[str]:
+        return [job.jid for job in Queue("default", redis) if job.delete()]
 
-    threads = [threading.Thread(target=target) for target in (kill, delete, kill, delete)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    killed1, deleted1, killed2, deleted2 = at_once(kill, delete, kill, delete)
 
     dead = [json.loads(text)["jid"] for text in raw.zrange("dead", 0, -1)]
-    assert sorted([*dead, *deleted, *waiting(raw)]) == jids
+    assert sorted(dead) == sorted(killed1 + killed2)
+    assert sorted(dead + deleted1 + deleted2) == jids
 
 
 # -- all queues at once --------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from sidekiq_py.middleware import CallNext, Chain
 from sidekiq_py.payload import Payload
 from sidekiq_py.redis_connection import RedisPool
 from tests.golden import golden
-from tests.helpers import StillClock
+from tests.helpers import StillClock, at_once
 from tests.redis.beats import beat
 from tests.redis.canned_server import Answer, canned_server
 
@@ -310,8 +309,9 @@ def test_our_own_processes_and_dead_ones_have_no_say(redis: RedisPool, raw: redi
     beat(raw, "ruby:1:a", version="8.1.7", labels=["blue"])
     beat(raw, "python:1:a", version="7.0.0", labels=["python"])
     raw.sadd("processes", "dead:1:a")
-    raw.sadd("processes", "odd:1:a")
-    raw.hset("odd:1:a", "info", b"not json")
+    for number, info in enumerate([b"not json", b'{"version":"6","odd":' + b"[" * 99_999]):
+        raw.sadd("processes", f"odd:{number}:a")
+        raw.hset(f"odd:{number}:a", "info", info)
 
     Client(redis=redis, middleware=Chain()).push({"class": "HardJob", "args": []})
 
@@ -342,15 +342,12 @@ def test_a_url_is_enough(redis_url: str, raw: redis_py.Redis) -> None:
 
 def test_threads_may_share_a_client(raw: redis_py.Redis, redis: RedisPool) -> None:
     client = Client(redis=redis, middleware=Chain())
-    threads = [
-        threading.Thread(target=lambda: [client.push({"class": "HardJob", "args": []}) for _ in range(50)])
-        for _ in range(8)
-    ]
 
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    def push() -> None:
+        for _ in range(50):
+            client.push({"class": "HardJob", "args": []})
+
+    at_once(*[push] * 8)
 
     assert len({job["jid"] for job in payloads(raw)}) == 400
 
