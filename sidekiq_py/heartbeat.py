@@ -87,6 +87,7 @@ class Heartbeat:
         self._flush = Flush(0, 0, 0)
         self._counted_processed = self._counted_failed = 0
         self._rtt_us = 0
+        self._complained: set[str] = set()
         self._wake = _allocate_lock()
         self._wake.acquire()
         self._beat_requested = self._stopping = False
@@ -201,7 +202,7 @@ class Heartbeat:
         work_keys = [keys.work(identity)] + ([keys.workers(identity)] if self._old_ruby_may_read else [])
         flush = self._next_flush()
         process, work = self._process_words(), self._work_words()
-        known, signal = self._connection.run_script(
+        known, signal, *damaged = self._connection.run_script(
             _BEAT,
             [
                 *(identity, keys.PROCESSES, keys.signals(identity)),
@@ -218,8 +219,14 @@ class Heartbeat:
             ],
         )
         self._flush_succeeded()
+        self._complain(damaged)
         self._obey(signal)
         return bool(known)
+
+    def _complain(self, damaged: list[bytes]) -> None:
+        for key in {name.decode() for name in damaged} - self._complained:
+            self._complained.add(key)
+            logger.error("jobs are not counted in %r: what it holds is no number", key)
 
     def _next_flush(self) -> Flush:
         """The counts to send: those of a beat whose fate is unknown once more, else what came since."""

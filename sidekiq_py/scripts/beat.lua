@@ -3,7 +3,7 @@
 --       stat:failed:<day>, sidekiq-py:processes, then the work hashes (one, or two when 6.4 listens).
 -- ARGV: identity, ttl, day ttl, flush number, processed, failed, owner, count of hash words, hash words…,
 --       work words…
--- Returns {1 when the identity was known before, next signal or false}.
+-- Returns {1 when the identity was known before, next signal or false, names of damaged counters…}.
 --
 -- UNLINK comes first: a script whose first write frees memory may go on writing at maxmemory.
 for i = 9, #KEYS do
@@ -12,12 +12,20 @@ end
 local known = redis.call('EXISTS', KEYS[1])
 local ttl, words = ARGV[2], tonumber(ARGV[8])
 
+-- A counter that is none any more must not make the process look dead.
+local damaged = {}
+local function count(key, amount)
+  if type(redis.pcall('INCRBY', key, amount)) ~= 'number' then
+    damaged[#damaged + 1] = key
+  end
+end
+
 -- A beat whose reply was lost is sent again with the same flush number, and must not count twice.
 if redis.call('HGET', KEYS[1], 'flush') ~= ARGV[4] then
   for i, amount in ipairs({ARGV[5], ARGV[6]}) do
     if amount ~= '0' then
-      redis.call('INCRBY', KEYS[2 + 2 * i], amount)
-      redis.call('INCRBY', KEYS[3 + 2 * i], amount)
+      count(KEYS[2 + 2 * i], amount)
+      count(KEYS[3 + 2 * i], amount)
       redis.call('EXPIRE', KEYS[3 + 2 * i], ARGV[3])
     end
   end
@@ -35,4 +43,4 @@ if #ARGV > 8 + words then
     redis.call('EXPIRE', KEYS[i], ttl)
   end
 end
-return {known, redis.call('RPOP', KEYS[3])}
+return {known, redis.call('RPOP', KEYS[3]), unpack(damaged)}
