@@ -32,7 +32,7 @@ from sidekiq_py.work_state import WorkState
 
 logger = logging.getLogger("sidekiq")
 
-BEAT_EVERY: Final = 10.0  # seconds, as Sidekiq 7 and 8
+BEATS_IN_TTL: Final = 6  # every ten seconds of sixty, as Sidekiq 7 and 8
 LISTEN_EVERY: Final = 1.0  # seconds
 SIGNALS: Final = ("TSTP", "TERM", "TTIN")
 
@@ -74,6 +74,9 @@ class Heartbeat:
         show_title: Callable[[str], object] = lambda _title: None,
     ) -> None:
         self._info = info
+        self._ttl = info.config.heartbeat_ttl
+        self._beat_every = self._ttl / BEATS_IN_TTL
+        self._listen_every = min(LISTEN_EVERY, self._beat_every)
         self._connection = connect()
         self._work_state = work_state
         self._tracker = tracker
@@ -154,16 +157,16 @@ class Heartbeat:
     # -- the thread ------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        next_beat = self._clock.monotonic() + BEAT_EVERY
+        next_beat = self._clock.monotonic() + self._beat_every
         while not self._stopping:
-            self._wake.acquire(timeout=LISTEN_EVERY)
+            self._wake.acquire(timeout=self._listen_every)
             if self._stopping:
                 break
             now = self._clock.monotonic()
             is_time = self._beat_requested or now >= next_beat
             if is_time:
                 self._beat_requested = False
-                next_beat = now + BEAT_EVERY
+                next_beat = now + self._beat_every
             if not self._guarded(self.beat if is_time else self.listen):
                 next_beat = now  # after an outage the first thing to say is that we live
         self._connection.disconnect()
@@ -212,7 +215,7 @@ class Heartbeat:
                 *work_keys,
             ],
             [
-                *(identity, keys.HEARTBEAT_TTL, keys.STAT_DAY_TTL),
+                *(identity, self._ttl, keys.STAT_DAY_TTL),
                 *(flush.number, flush.processed, flush.failed),
                 self._info.owner_json,
                 *(len(process), *process, *work),
