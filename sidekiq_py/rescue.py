@@ -106,11 +106,18 @@ def rescue(
     Suspects, told by their payloads, stay claimed and are returned. The registry entry goes when nothing is
     claimed any more. None when the process lives after all. Any number of rescuers may race or be killed.
     """
-    rescued = Rescued()
+    rescued, is_complete = Rescued(), True
     for queue_name in queues:
-        if not _rescue_queue(redis, identity, queue_name, is_suspect, into=rescued):
-            return None
-    if not rescued.suspects:
+        try:
+            if not _rescue_queue(redis, identity, queue_name, is_suspect, into=rescued):
+                return None
+        except RedisError as error:  # a key of another type; the other queues' jobs come back all the same
+            is_complete = False
+            logger.error(
+                "jobs of %s stay claimed, they can't go back to %r: %s",
+                *(identity, keys.queue(queue_name), error),
+            )
+    if is_complete and not rescued.suspects:
         redis.call("HDEL", keys.CLAIM_OWNERS, identity)
     return rescued
 
