@@ -8,20 +8,10 @@ from typing import Any
 
 import gevent
 
-from sidekiq_py.clock import Clock
 from sidekiq_py.dialect import UNKNOWN, Dialect
 
 IDENTITY = "worker-1:4711:0123456789ab"
-
-
-@dataclass
-class Still(Clock):
-    """A clock that moves when the test says so."""
-
-    time: float = 1_795_490_000.25
-
-    def now(self) -> float:
-        return self.time
+NOW = 1_795_490_000.25
 
 
 @dataclass

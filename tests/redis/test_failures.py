@@ -11,18 +11,19 @@ import redis as redis_py
 
 from sidekiq_py import keys
 from sidekiq_py.api import DeadLimits
+from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.dialect import Dialect
 from sidekiq_py.errors import InvalidPayload, RedisError, UnknownJobClass
 from sidekiq_py.failures import MOST_HAND_BACKS, FailureOptions, FailureRecorder
-from sidekiq_py.fetch import UnitOfWork
 from sidekiq_py.job_retry import Discard, Kill, Retry
 from sidekiq_py.payload import decode_backtrace
 from sidekiq_py.redis_connection import RedisPool
 from sidekiq_py.registry import Handler
 from tests.golden import VERSIONS, golden
-from tests.redis.parts import IDENTITY, Reports, Still, Surroundings
+from tests.helpers import StillClock
+from tests.redis.parts import IDENTITY, NOW, Reports, Surroundings
 
 OF_A_FAILURE = ("error_message", "error_class", "failed_at", "retry_count", "retried_at", "error_backtrace")
 
@@ -32,7 +33,7 @@ class Harness:
 
     def __init__(self, redis: RedisPool, raw: redis_py.Redis) -> None:
         self.redis, self.raw = redis, raw
-        self.clock = Still()
+        self.clock = StillClock(NOW)
         self.surroundings = Surroundings()
         self.reports = Reports()
         self.options: dict[str, Any] = {}
@@ -137,7 +138,7 @@ def without_backtrace(fields: dict[str, Any]) -> bytes:
 def test_a_first_failure_is_stored_as_ruby_stores_it(harness, version, name, position, queue):
     expected = sample(version, name, position)
     pushed = {key: value for key, value in expected.items() if key not in OF_A_FAILURE}
-    harness.clock.time = moment(expected["failed_at"])
+    harness.clock.moment = moment(expected["failed_at"])
 
     harness.fail(
         {**pushed, "queue": queue},
@@ -152,12 +153,12 @@ def test_a_first_failure_is_stored_as_ruby_stores_it(harness, version, name, pos
 def test_a_second_failure_is_stored_as_ruby_stores_it(harness, version):
     expected = sample(version, "dead", 0)
     again = {**sample(version, "retry", 0), "enqueued_at": expected["enqueued_at"]}
-    harness.clock.time = moment(expected["retried_at"])
+    harness.clock.moment = moment(expected["retried_at"])
 
     harness.fail(again, ruby_error(expected["error_class"], expected["error_message"]))
 
     assert without_backtrace(harness.stored("dead")) == without_backtrace(expected)
-    assert harness.only("dead")[1] == harness.clock.time
+    assert harness.only("dead")[1] == harness.clock.moment
 
 
 # -- the fields ----------------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ def test_a_job_that_fails_waits_in_the_retry_set_until_it_is_due(harness):
     member, score = harness.only("retry")
     assert isinstance(outcome.verdict, Retry)
     assert (score, outcome.retry_count) == (outcome.verdict.at, 0)
-    assert 15 <= score - harness.clock.time <= 24
+    assert 15 <= score - harness.clock.moment <= 24
     assert list(json.loads(member)) == [
         *("retry", "queue", "class", "args", "jid", "created_at"),
         *("error_message", "error_class", "failed_at", "retry_count"),
@@ -257,7 +258,7 @@ def test_a_retry_always_says_when_it_failed_first(harness, failed_at):
     harness.fail(job(retry_count=2, failed_at=failed_at))
 
     stored = harness.stored("retry")
-    assert stored["failed_at"] == stored["retried_at"] == harness.clock.time
+    assert stored["failed_at"] == stored["retried_at"] == harness.clock.moment
     assert stored["retry_count"] == 3
 
 
@@ -362,7 +363,7 @@ def test_an_exhausted_job_is_dead_from_now_on_and_death_handlers_know(harness):
     outcome = harness.fail(job(retry=1, retry_count=0, failed_at=2.5))
 
     assert outcome.verdict == Kill()
-    assert harness.only("dead")[1] == harness.clock.time
+    assert harness.only("dead")[1] == harness.clock.moment
     assert told == [("j1", "boom")]
 
 
@@ -451,7 +452,7 @@ def test_retry_in_that_leaves_nonsense_in_the_job_costs_no_retry(harness):
 def test_retry_in_that_raises_is_reported_and_the_usual_delay_taken(harness):
     harness.fail(job(), handler=handler(retry_in=lambda *_: 1 / 0))
 
-    assert 15 <= harness.only("retry")[1] - harness.clock.time <= 24
+    assert 15 <= harness.only("retry")[1] - harness.clock.moment <= 24
     assert harness.reports.contexts == ["retry_in of A failed"]
 
 
@@ -460,7 +461,7 @@ def test_retry_in_that_raises_is_reported_and_the_usual_delay_taken(harness):
 
 def test_the_dead_set_is_trimmed_by_count_as_ruby_trims_it_one_below_the_limit(harness):
     harness.options["dead_limits"] = DeadLimits(max_jobs=3)
-    harness.raw.zadd("dead", {f"old{n}": harness.clock.time - 10 + n for n in range(5)})
+    harness.raw.zadd("dead", {f"old{n}": harness.clock.moment - 10 + n for n in range(5)})
 
     harness.fail(job(retry=0))
 
@@ -471,7 +472,7 @@ def test_the_dead_set_is_trimmed_by_count_as_ruby_trims_it_one_below_the_limit(h
 
 def test_the_dead_set_is_trimmed_by_age(harness):
     half_a_year = 15_552_000
-    now = harness.clock.time
+    now = harness.clock.moment
     harness.raw.zadd("dead", {"too old": now - half_a_year - 1, "old": now - half_a_year + 1})
 
     harness.fail(job(retry=0))
@@ -489,7 +490,7 @@ def test_what_is_not_json_is_buried_byte_for_byte(harness, payload):
 
     harness.recorder().bury_invalid(harness.claim(payload), InvalidPayload("no"))
 
-    assert harness.only("dead") == (payload, harness.clock.time)
+    assert harness.only("dead") == (payload, harness.clock.moment)
     assert told == []
 
 
@@ -557,7 +558,7 @@ def test_an_unknown_class_can_be_handed_back_uncounted_and_as_ruby_would_spell_i
 
     assert isinstance(outcome.verdict, Discard)
     stored = b'{"class":"A","args":[1.5],"jid":"j1","tags":["t"],"queue":"default"}'
-    assert harness.only("schedule") == (stored, harness.clock.time + 10)
+    assert harness.only("schedule") == (stored, harness.clock.moment + 10)
     assert 0 < harness.raw.ttl(keys.hand_backs("j1")) <= 86_400
 
 

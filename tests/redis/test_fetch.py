@@ -13,9 +13,10 @@ import redis as redis_py
 
 from sidekiq_py import keys
 from sidekiq_py.capsule import Capsule
+from sidekiq_py.claims import UnitOfWork, requeue, requeue_leftovers
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
-from sidekiq_py.fetch import Fetcher, UnitOfWork, requeue, requeue_leftovers
+from sidekiq_py.fetch import Fetcher
 from sidekiq_py.idle_wait import BLOCK
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
 from tests.redis.parts import IDENTITY, Reports, Surroundings, soon

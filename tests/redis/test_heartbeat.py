@@ -11,11 +11,11 @@ import pytest
 import redis as redis_py
 
 from sidekiq_py import keys
+from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.config import Config
 from sidekiq_py.dialect import Dialect
 from sidekiq_py.errors import RedisDown
-from sidekiq_py.fetch import UnitOfWork
 from sidekiq_py.heartbeat import Heartbeat
 from sidekiq_py.metrics import ExecutionTracker
 from sidekiq_py.process_info import ProcessInfo
@@ -23,10 +23,10 @@ from sidekiq_py.redis_connection import RedisOptions, RedisPool
 from sidekiq_py.rescue import owners
 from sidekiq_py.work_state import Running, WorkState
 from tests.golden import VERSIONS, golden
-from tests.helpers import eventually
+from tests.helpers import StillClock, eventually
 from tests.redis.beats import beat as beat_of
 from tests.redis.beats import beat_as_ruby
-from tests.redis.parts import IDENTITY, Reports, Still
+from tests.redis.parts import IDENTITY, NOW, Reports
 from tests.redis.relay import relay
 from tests.servers import Server
 
@@ -38,7 +38,7 @@ class Bench:
 
     def __init__(self, options: RedisOptions, raw: redis_py.Redis) -> None:
         self.options, self.raw = options, raw
-        self.clock = Still()
+        self.clock = StillClock(NOW)
         self.work = WorkState()
         self.tracker = ExecutionTracker()
         self.config = Config(tag="shop", labels=["blue"], hostname="worker-1")

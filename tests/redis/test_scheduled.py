@@ -22,16 +22,16 @@ from sidekiq_py.middleware import Chain
 from sidekiq_py.redis_connection import RedisOptions
 from sidekiq_py.scheduled import BATCH, POSTPONE, Poller, poll_interval
 from tests.golden import VERSIONS, golden
-from tests.redis.parts import Reports, Still, Surroundings, soon
+from tests.helpers import StillClock
+from tests.redis.parts import NOW, Reports, Surroundings, soon
 
-NOW = Still().time
 SETS = pytest.mark.parametrize("name", ["schedule", "retry"])
 
 
 class Bench:
     def __init__(self, options: RedisOptions, raw: redis_py.Redis) -> None:
         self.options, self.raw = options, raw
-        self.clock = Still()
+        self.clock = StillClock(NOW)
         self.surroundings = Surroundings()
         self.reports = Reports()
         self.middleware: list[Any] = []
@@ -93,7 +93,7 @@ def test_a_promoted_job_has_the_bytes_that_ruby_s_poller_writes(bench, raw, vers
     enqueued_at = json.loads(after)["enqueued_at"]
     now = (enqueued_at + 0.5) / 1000 if isinstance(enqueued_at, int) else enqueued_at
     raw.zadd("schedule", {before["value"]: float(before["score"])})
-    bench.clock.time = now
+    bench.clock.moment = now
 
     bench.poll()
 
@@ -270,7 +270,7 @@ def test_a_job_that_client_middleware_chokes_on_is_tried_again_in_a_minute(bench
     assert raw.zscore("schedule", job("later")) == NOW + 5
     assert bench.reports.contexts == ["client middleware failed at promotion"]
     bench.middleware = []
-    bench.clock.time += POSTPONE
+    bench.clock.moment += POSTPONE
     bench.poll()
     assert sorted(bench.jids()) == ["j1", "later"]
 
@@ -331,7 +331,7 @@ def test_jobs_whose_queue_is_no_list_are_put_off_with_one_complaint_and_go_when_
         "jobs of schedule can't go to 'queue:bad', which is not a list"
     }
     raw.delete("queue:bad")
-    bench.clock.time += POSTPONE
+    bench.clock.moment += POSTPONE
     bench.poll()
     assert len(bench.jids("bad")) == len(stuck)
 
@@ -343,7 +343,7 @@ def test_a_set_of_another_type_does_not_stop_the_other_one(bench, raw, caplog, d
     poller = bench.poller()
 
     pauses = [poller.tick() for _ in range(3)]
-    bench.clock.time += 2
+    bench.clock.moment += 2
     poller.tick()
     poller.disconnect()
 
