@@ -34,7 +34,7 @@ compat: $(VENV)/.dev-installed
 	$(BIN)/pytest compat_tests
 
 bench: $(VENV)/.dev-installed
-	$(BIN)/python benchmarks/sidekiqload.py
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,12 +96,6 @@ class Ours:
 
     def stamps(self) -> Path:
         return self.directory / "stamps.log"
-
-    def has_option(self, option: str) -> bool:
-        told = subprocess.run(
-            [sys.executable, "-m", "sidekiq_py", "--help"], capture_output=True, text=True, check=True
-        )
-        return option in told.stdout
 
 
 def wait_for_beats(redis_url: str, processes: int, server: ServerProcess) -> None:

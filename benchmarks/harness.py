@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,6 @@ class Bench:
     ours: Ours
     sidekiq: RealSidekiq | None
     say: Callable[[str], None] = print
-    shared: dict[str, object] = field(default_factory=dict)  # what one scenario measured and another shows
 
     @property
     def url(self) -> str:

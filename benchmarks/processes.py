@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +17,16 @@ def tree(pid: int) -> Iterator[int]:
     """The process and all that descend from it."""
     yield pid
     for children in PROC.glob(f"{pid}/task/*/children"):
-        for child in children.read_text().split():
-            yield from tree(int(child))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread ends while we look
+            for child in children.read_text().split():
+                yield from tree(int(child))
+
+
+def kill_tree(pid: int) -> None:
+    """End the process and all that descend from it, as `kill -9` does."""
+    for each in reversed(list(tree(pid))):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -33,7 +43,3 @@ def rss(pid: int) -> int:
     """Resident memory in bytes."""
     status = (PROC / str(pid) / "status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
-
-
-def command_line(pid: int) -> str:
-    return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")

@@ -1,6 +1,6 @@
 """Where the time of a no-op job goes, step by step, with the physical limits beside it.
 
-    python benchmarks/profile_hot_path.py [--jobs 100000] [--concurrency 25] [--docs]
+    python benchmarks/profile_hot_path.py [--jobs 100000] [--concurrency 25]
 
 A sampler runs inside the real server while it empties a queue; its shares are laid upon the CPU time that the
 process used. The limits: Redis doing nothing but moving and removing the same payloads in long pipelines, and
@@ -23,7 +23,6 @@ from dataclasses import dataclass
 import hiredis
 import msgspec
 
-from benchmarks import documents
 from benchmarks.contenders import HERE, Ours
 from benchmarks.harness import PREPARED, Bench, Drain, Options, bench, payloads
 from benchmarks.processes import cpu_seconds
@@ -52,6 +51,7 @@ STEPS = {
 }
 OTHER = "heartbeat, poller and the rest"
 SHOWN = 30  # functions
+CONCURRENCY = 25
 
 
 @dataclass
@@ -66,12 +66,12 @@ class Profile:
         return self.drain.worker_cpu / self.drain.jobs * 1e6
 
     def steps(self) -> list[tuple[str, float]]:
-        """Microseconds a job by step, the dearest first."""
+        """Each step's share of the time, the largest first."""
         total = self.places.total() or 1
         steps: Counter[str] = Counter()
         for place, count in self.places.items():
             steps[step_of(place)] += count
-        return [(step, count / total * self.microseconds) for step, count in steps.most_common()]
+        return [(step, count / total) for step, count in steps.most_common()]
 
     def functions(self, counted: Counter[str]) -> list[tuple[str, float]]:
         total = counted.total() or 1
@@ -135,7 +135,7 @@ def report(found: Profile, concurrency: int, limits: dict[str, float]) -> str:
         "",
         "| step | µs a job | share |",
         "| --- | ---: | ---: |",
-        *(f"| {step} | {cost:.2f} | {cost / total:.0%} |" for step, cost in found.steps()),
+        *(f"| {step} | {share * total:.2f} | {share:.0%} |" for step, share in found.steps()),
         f"| **CPU of the worker process** | **{total:.2f}** | |",
         f"| CPU of Redis | {drain.redis_cpu / drain.jobs * 1e6:.2f} | |",
         f"| wall clock | {drain.seconds / drain.jobs * 1e6:.2f} | |",
@@ -144,26 +144,36 @@ def report(found: Profile, concurrency: int, limits: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+def measured(bench: Bench, concurrency: int = CONCURRENCY) -> str:
+    found = profile(bench, concurrency)
+    return report(found, concurrency, limits(bench))
+
+
+def limits(bench: Bench) -> dict[str, float]:
+    return {
+        "msgspec decoding these payloads": decoding(bench.options.jobs),
+        "Redis alone, LMOVE and LREM in pipelines of 1,000": redis_alone(bench),
+    }
+
+
+def functions(found: Profile) -> str:
+    """The dearest functions, for whoever tunes."""
+    lines = []
+    for title, counted in (("our function, with what it calls", found.places), ("innermost", found.leaves)):
+        lines += [f"\n{title:74} µs a job"]
+        lines += [f"{place:74} {cost:.2f}" for place, cost in found.functions(counted)]
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=Options.jobs)
-    parser.add_argument("--concurrency", type=int, default=25)
-    parser.add_argument("--docs", action="store_true", help="write it into docs/performance.md")
+    parser.add_argument("--concurrency", type=int, default=CONCURRENCY)
     told = parser.parse_args(arguments)
     with bench(Options(jobs=told.jobs), ruby=False) as everything:
         found = profile(everything, told.concurrency)
-        limits = {
-            "msgspec decoding these payloads": decoding(told.jobs),
-            "Redis alone, LMOVE and LREM in pipelines of 1,000": redis_alone(everything),
-        }
-    shown = report(found, told.concurrency, limits)
-    print(shown)
-    print(f"\n{'our function, with what it calls':70} µs a job")
-    print("\n".join(f"{place:70} {cost:.2f}" for place, cost in found.functions(found.places)))
-    print(f"\n{'innermost function':70} µs a job")
-    print("\n".join(f"{place:70} {cost:.2f}" for place, cost in found.functions(found.leaves)))
-    if told.docs:
-        documents.write("profile", shown)
+        print(report(found, told.concurrency, limits(everything)))
+    print(functions(found))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Row:
     theirs: float | None = None
     wanted: Wanted | None = None
     note: str = ""
+    when: str = ""  # the run's date and time, UTC
 
     @property
     def ratio(self) -> float | None:
@@ -96,7 +98,9 @@ def text(rows: Sequence[Row]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
-    notes = [f"  {row.measure}{row.peer and f', {row.peer}'}: {row.note}" for row in rows if row.note]
+    often = Counter(row.measure for row in rows)
+    names = [f"{row.measure}, {row.peer}" if often[row.measure] > 1 else row.measure for row in rows]
+    notes = [f"  {name}: {row.note}" for name, row in zip(names, rows, strict=True) if row.note]
     return "\n".join([*table, *(["", *notes] if notes else [])])
 
 

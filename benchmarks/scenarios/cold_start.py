@@ -8,6 +8,7 @@ import time
 
 from benchmarks.contenders import Contender, Ours, environ
 from benchmarks.harness import Bench, payloads
+from benchmarks.processes import kill_tree
 from benchmarks.table import Row, at_most
 from compat_tests.ruby_server import ServerOptions
 from sidekiq_py import keys
@@ -44,7 +45,7 @@ def started_in(bench: Bench, contender: Contender) -> float:
             eventually(lambda: not bench.redis.exists(queue), 60, every=0.002)
             return time.perf_counter() - started
         finally:
-            process.kill()
+            kill_tree(process.pid)
 
 
 def how_to_start(bench: Bench, contender: Contender) -> tuple[list[str], dict[str, str]]:

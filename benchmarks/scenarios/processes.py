@@ -13,12 +13,6 @@ MEASURE = "two worker processes beside one"
 
 
 def run(bench: Bench) -> list[Row]:
-    if not bench.ours.has_option("--processes"):
-        return [
-            Row(
-                key="processes/2", measure=MEASURE, unit="/s", ours=None, note="skipped: no `--processes` yet"
-            )
-        ]
     drains: dict[int, list[Drain]] = {1: [], 2: []}
     for _ in range(bench.options.runs):
         for processes, each in drains.items():

@@ -37,10 +37,11 @@ def lateness(bench: Bench, contender: Contender) -> list[float]:
     bench.fresh()
     contender.stamps().unlink(missing_ok=True)
     count = min(JOBS, bench.options.samples)
+    lead = min(LEAD, bench.options.seconds)
     with contender.start(bench.url, CONCURRENCY):
         now = time.time()
         for _ in range(count):
-            due = now + LEAD + random.uniform(0, bench.options.seconds)
+            due = now + lead + random.uniform(0, bench.options.seconds)
             [job] = payloads(1, "Stamp", repr(due))
             bench.redis.zadd(keys.SCHEDULE, {job: due})
         return bench.stamps(contender, count, timeout=LEAD + bench.options.seconds + 60)

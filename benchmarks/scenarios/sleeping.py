@@ -32,7 +32,7 @@ def run(bench: Bench) -> list[Row]:
 def one(bench: Bench) -> Drain:
     bench.fresh()
     with bench.ours.start(bench.url, CONCURRENCY) as process:
-        bench.empty(payloads(WARM_UP, "Sleep", SECONDS), process)
+        bench.empty(payloads(min(WARM_UP, bench.options.jobs), "Sleep", SECONDS), process)
         drain = bench.empty(payloads(bench.options.jobs, "Sleep", SECONDS), process)
         bench.say(f"  {drain.rate:,.0f} jobs/s")
         return drain
