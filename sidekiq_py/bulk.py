@@ -150,7 +150,7 @@ def _encode_rows(rows: Sequence[Sequence[Any]], dialect: Dialect) -> list[bytes]
     modern = dialect.modern_floats
     try:
         return [generate(row, modern_floats=modern) for row in rows]
-    except UnicodeEncodeError:  # again, slowly, to tell which
+    except ValueError:  # again, slowly, to tell which
         return [
             spell(list(row), modern_floats=modern, path=f"args[{index}]") for index, row in enumerate(rows)
         ]

@@ -23,12 +23,17 @@ Commands: TypeAlias = Sequence[Command]
 
 
 def spell(value: object, *, modern_floats: bool, path: str = "") -> bytes:
-    """JSON of a job or its arguments, known to be plain data. Raises InvalidJob for half a surrogate pair."""
+    """JSON of a job or its arguments, known to be plain data.
+
+    Raises InvalidJob for half a surrogate pair, and for integers of thousands of digits.
+    """
     try:
         return generate(value, modern_floats=modern_floats)
     except UnicodeEncodeError as error:
         where = surrogate_path(value, path)
         raise InvalidJob(f"{where} holds half of a surrogate pair, which is no text in UTF-8") from error
+    except ValueError as error:  # Python's guard against slow conversions
+        raise InvalidJob(f"{path or 'the job'} holds an integer that can't be written: {error}") from error
 
 
 def commands_for(jobs: Iterable[Payload], enqueued_at: float, *, modern_floats: bool) -> list[Command]:

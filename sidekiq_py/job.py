@@ -15,7 +15,7 @@ from sidekiq_py.bulk import argument_lists
 from sidekiq_py.client import Client, default_client
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.errors import InvalidJob
-from sidekiq_py.job_util import declared_options, described
+from sidekiq_py.job_util import declared_options, described, is_finite
 from sidekiq_py.middleware import Chain, ServerMiddleware, compose
 from sidekiq_py.payload import Payload, generate, parse
 from sidekiq_py.registry import Handler, RetriesExhausted, RetryIn, registry
@@ -205,7 +205,7 @@ def job(name: str, /, **given: Any) -> Declaration:
 
 
 def _number(given: object) -> float:
-    if isinstance(given, bool) or not isinstance(given, Real):
+    if isinstance(given, bool) or not isinstance(given, Real) or not is_finite(given):
         raise InvalidJob(
             "when a job is to run is said in seconds, as a timedelta (perform_in) or as a datetime with a "
             f"time zone (perform_at), got {described(given)}"

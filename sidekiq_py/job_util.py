@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from math import isfinite
 from types import UnionType
-from typing import Any, Final
+from typing import Any, Final, SupportsFloat
 
 from sidekiq_py.errors import InvalidJob
 from sidekiq_py.payload import Payload, new_jid
@@ -71,8 +71,16 @@ def normalize(item: Mapping[str, Any], created_at: float) -> Payload:
 
 def check_time(at: object) -> None:
     """Raises InvalidJob unless `at` is a finite number of epoch seconds."""
-    if isinstance(at, bool) or not isinstance(at, int | float) or not isfinite(at):
+    if isinstance(at, bool) or not isinstance(at, int | float) or not is_finite(at):
         raise InvalidJob(f"'at' is a number of seconds since 1970, got {described(at)}; try at.timestamp()")
+
+
+def is_finite(number: SupportsFloat) -> bool:
+    """Whether a float can hold it, which integers may be too large for."""
+    try:
+        return isfinite(number)
+    except OverflowError:
+        return False
 
 
 def declared_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +132,7 @@ def _check_tags(tags: object) -> None:
 def normalize_retry_for(retry_for: object) -> int:
     """`retry_for` in whole seconds, as Ruby stores it; takes a timedelta too. Raises InvalidJob."""
     seconds = retry_for.total_seconds() if isinstance(retry_for, timedelta) else retry_for
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not isfinite(seconds):
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not is_finite(seconds):
         raise InvalidJob(f"'retry_for' is a number of seconds, got {described(retry_for)}")
     if seconds > RETRY_FOR_LIMIT:
         raise InvalidJob(
@@ -217,7 +225,10 @@ def described(value: object) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "too long to be shown"
     return text if len(text) <= 80 else text[:79] + "…"
 
 

@@ -138,6 +138,7 @@ def test_json_s_own_values_are_taken(value: object) -> None:
         ),
         ({"class": "HardJob", "args": [], "at": True}, "'at' is a number"),
         ({"class": "HardJob", "args": [], "at": float("inf")}, "'at' is a number"),
+        ({"class": "HardJob", "args": [], "at": 10**400}, "'at' is a number"),
         ({"class": "HardJob", "args": [], "at": datetime(2026, 1, 1)}, "try at.timestamp()"),
         ({"class": "HardJob", "args": [], "tags": "urgent"}, "'tags' is a list of strings"),
         (
@@ -150,6 +151,7 @@ def test_json_s_own_values_are_taken(value: object) -> None:
             "without 'queue:' in front, got 'queue:low'",
         ),
         ({"class": "HardJob", "args": [], "retry_for": 1_000_000_001}, "at most 1,000,000,000"),
+        ({"class": "HardJob", "args": [], "retry_for": 10**400}, "'retry_for' is a number of seconds"),
         ({"class": "HardJob", "args": [], "jid": 5}, "'jid' is a string, got an int: 5; leave it out"),
         ({"class": "HardJob", "args": [], "custom": {"when": date(2026, 1, 1)}}, 'custom["when"] is a date'),
         ({"class": "HardJob", "args": [], 5: "x"}, "a job's keys are strings, got an int: 5"),
@@ -200,6 +202,18 @@ def test_a_bulk_push_that_makes_no_sense_is_refused(client: Client, items: Any, 
 def test_a_client_that_is_given_two_addresses_is_refused() -> None:
     with pytest.raises(InvalidConfig, match="give it url or redis, not both"):
         Client("redis://localhost", redis=Untouchable())
+
+
+@pytest.mark.parametrize("rows", [[[10**5_000]], [[1], ["a", {"b": [10**5_000]}]]])
+def test_an_integer_of_thousands_of_digits_is_refused_before_anything_is_sent(
+    client: Client, rows: list[list[Any]]
+) -> None:
+    with pytest.raises(InvalidJob, match=rf"args\[{len(rows) - 1}\] holds an integer that can't be written"):
+        client.push_bulk({"class": "HardJob", "args": rows})
+    with pytest.raises(InvalidJob, match="the job holds an integer that can't be written"):
+        client.push({"class": "HardJob", "args": rows})
+    with pytest.raises(InvalidJob, match="'args' is the list of arguments"):
+        client.push({"class": "HardJob", "args": 10**5_000})
 
 
 def test_an_empty_bulk_push_sends_nothing(client: Client) -> None:

@@ -208,7 +208,7 @@ def test_rows_that_are_no_argument_lists_are_refused_and_not_taken_apart(
     assert testing.jobs() == []
 
 
-@pytest.mark.parametrize("when", ["tomorrow", "60", None, True, [5], date(2030, 1, 1)])
+@pytest.mark.parametrize("when", ["tomorrow", "60", None, True, [5], date(2030, 1, 1), 10**400])
 @pytest.mark.parametrize("verb", ["perform_in", "perform_at"])
 def test_a_time_of_another_type_is_refused_with_what_is_taken(
     plain: Job[..., Any], verb: str, when: object
