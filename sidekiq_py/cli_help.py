@@ -30,6 +30,7 @@ ABOUT: Final = (("-h, --help", "Print this."), ("-V, --version", "Print the vers
 SIGNALS: Final = (
     ("TERM, INT", "stop: running jobs get the timeout, then go back to their queues"),
     ("TSTP", "quiet: take no new jobs"),
+    ("USR2, HUP", "rolling restart: new worker processes with new code, then the old ones finish"),
     ("TTIN", "log what every job is doing"),
 )
 EXIT_CODES: Final = (

@@ -132,10 +132,10 @@ def test_the_unit_starts_a_command_that_exists(serve: Serve, redis_url: str, tmp
 
     server = serve(command[1], tmp_path)
 
-    server.signal("TSTP")  # ExecReload
-    server.wait_for_log("quiet: no new jobs")
-    server.signal("TERM")
-    assert server.wait() == 0
+    reload = re.search(r"^ExecReload=/bin/kill -(\w+) \$MAINPID$", unit, re.MULTILINE)
+    server.signal(reload[1])
+    server.wait_for_log("takes over from")
+    assert server.stop() == 0
 
 
 def test_the_redis_of_docker_compose_starts_and_its_health_check_asks(tmp_path: Path):
