@@ -53,12 +53,10 @@ class Signals:
     def start(self) -> None:
         self._pipe.open()
         self._keep_waiting.start(lambda: None)  # a hub where nothing is left but us would give up
-        self._keep_waiting.start(lambda: None)  # a hub where nothing is left but us would give up
         _start_new_thread(self._listen, ())
 
     def restore(self) -> None:
         """Give the signals back to whoever had them, and end the thread."""
-        self._keep_waiting.close()
         self._pipe.restore()
         self._keep_waiting.close()
 

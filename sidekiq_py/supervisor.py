@@ -18,6 +18,7 @@ from typing import Final
 from sidekiq_py.backoff import Backoff
 from sidekiq_py.clock import Clock
 from sidekiq_py.config import Config
+from sidekiq_py.exit_code import ExitCode
 from sidekiq_py.lifeguard import Lifeguard
 from sidekiq_py.signal_pipe import SignalPipe
 from sidekiq_py.suspects import Suspect
@@ -29,8 +30,10 @@ logger = logging.getLogger("sidekiq")
 LOOK_EVERY: Final = 1.0  # seconds at most between two looks at everything
 REDIS_TIMEOUT: Final = 2.0  # seconds; nobody else is served while Redis is asked
 FINAL_WORDS: Final = 8.0  # seconds beyond the timeout, until workers that didn't stop are killed
+LAST_RESCUE: Final = 2.0  # seconds after the last worker's end; while Redis is down, a later sweep has to do
 MOST_LANES: Final = 4  # processes that run suspects at the same time
 NEW_LANE_AFTER: Final = 1.0  # seconds; a suspect that runs longer doesn't keep the others waiting
+NOT_STARTED: Final = (ExitCode.USAGE, ExitCode.HANDLERS, ExitCode.REDIS)
 HEARD: Final = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGTSTP, signal.SIGTTIN),
     *(signal.SIGUSR2, signal.SIGHUP, signal.SIGCHLD),
@@ -54,6 +57,7 @@ class Supervisor:
         self._has_booted = False
         self._takes_jobs = True
         self._kill_at: float | None = None  # monotonic seconds; set while stopping
+        self._give_up_at = 0.0  # the same; set when the last worker has ended
 
     def run(self) -> int:
         """Until every worker has stopped; returns the exit code, the highest of theirs."""
@@ -75,7 +79,9 @@ class Supervisor:
 
     def _has_more_to_do(self) -> bool:
         if self._kill_at is not None:
-            return self._lifeguard.is_busy and self._clock.monotonic() < self._kill_at
+            now = self._clock.monotonic()
+            self._give_up_at = self._give_up_at or now + LAST_RESCUE
+            return self._lifeguard.is_busy and now < self._give_up_at
         return self._lifeguard.is_busy or (
             self._takes_jobs and any(not each.is_closed for each in self._places)
         )
@@ -197,7 +203,8 @@ class Supervisor:
                 worker.close()
 
     def _ended(self, worker: WorkerProcess, death: Death) -> None:
-        if not (worker.may_end and death.code == 0):
+        has_said_why = not worker.has_booted and death.code in NOT_STARTED
+        if not has_said_why and not (worker.may_end and death.code == 0):
             logger.error("worker %d %s", worker.pid, death.story)
         self._lifeguard.take_over(worker, death)
         if self._kill_at is not None:

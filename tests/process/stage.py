@@ -69,7 +69,9 @@ class Stage:
         self, handlers: str, *arguments: str, environ: Mapping[str, str] | None = None
     ) -> ServerProcess:
         """Start the command on PRELUDE and these handlers, and wait until it takes jobs."""
-        return self.launch(handlers, *arguments, environ=environ).wait_until_booted()
+        server = self.launch(handlers, *arguments, environ=environ).wait_until_booted()
+        eventually(lambda: self.raw.sismember("processes", server.identity), LONG)
+        return server
 
     def launch(
         self, handlers: str, *arguments: str, environ: Mapping[str, str] | None = None

@@ -246,6 +246,6 @@ def test_a_retry_set_that_is_no_sorted_set_costs_no_job(stage: Stage):
     stage.push("Canary", "one")
     stage.wait_for_note("canary one")
 
-    assert stage.claimed() == [pushed]
+    eventually(lambda: stage.claimed() == [pushed], LONG)
     assert server.stop() == 0
     assert [json.loads(raw)["class"] for raw in stage.queue()] == ["Fail"]
