@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import redis as redis_py
 
 from compat_tests.ruby import Ruby
-from tests.documents import ROOT, blocks_of
+from tests.documents import PAGES, ROOT, blocks_of
 from tests.helpers import eventually
 from tests.server_process import ServerProcess
 
@@ -68,6 +69,14 @@ def test_the_readme_s_ruby_class_and_python_handler_fit(
     eventually(lambda: raw.llen("queue:default") == 1, SLOW)
     job = json.loads(raw.lindex("queue:default", 0))
     assert (job["class"], job["args"]) == ("ReportJob", ["bob", 5])
+
+
+RUBY_BLOCKS = [block.text for page in PAGES for block in blocks_of(page) if block.language == "ruby"]
+
+
+@pytest.mark.parametrize("text", RUBY_BLOCKS, ids=range(len(RUBY_BLOCKS)))
+def test_every_ruby_block_of_the_pages_runs(ruby: Ruby, text: str) -> None:
+    run_ruby(ruby, ruby.write("block.rb", 'require "sidekiq"\n' + text))
 
 
 def test_the_demo_lets_ruby_push_where_there_is_one(ruby: Ruby, redis_url: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ PAGES = sorted(
     if not {".venv", "node_modules"} & set(path.parts) and (place != ROOT or path.parent == ROOT)
 )
 
-_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#\s]*)(#[^)\s]*)?\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _FILE = re.compile(r"# (\S+\.\w+)\n")
@@ -41,8 +42,8 @@ def blocks(language: str) -> list[Block]:
 
 
 def blocks_of(page: Path) -> Iterator[Block]:
-    for language, text in _BLOCK.findall(page.read_text(encoding="utf-8")):
-        yield Block(str(page.relative_to(ROOT)), language, text)
+    for _, language, text in _BLOCK.findall(page.read_text(encoding="utf-8")):
+        yield Block(str(page.relative_to(ROOT)), language, textwrap.dedent(text))
 
 
 def commands() -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -49,7 +50,7 @@ NEXT: Final = """\
 
   2. Run it beside your Redis (any that Sidekiq uses will do):
 
-         REDIS_URL=redis://localhost:6379/0 sidekiq-py -r handlers.py
+         REDIS_URL=redis://localhost:6379/0 {program} -r handlers.py
 
   3. Give it something to do, from Ruby:     Sidekiq::Client.push("class" => "HardJob", "args" => ["bob"])
      or from Python:                         hard_job.perform_async("bob")
@@ -87,6 +88,11 @@ def _play(screen: Screen, redis: DemoRedis, interrupts: Interrupts) -> int:
         finally:
             demo.end()
         return demo.sum_up()
+
+
+def _program() -> str:
+    """How to call the command from here: by its name, or by the path in a virtual environment."""
+    return "sidekiq-py" if shutil.which("sidekiq-py") else f"{sys.executable} -m sidekiq_py"
 
 
 class Demo:
@@ -145,7 +151,7 @@ class Demo:
         for problem in self._missed:
             say.line(f"  {problem}")
         say.title("What next")
-        say.line(NEXT.rstrip())
+        say.line(NEXT.format(program=_program()).rstrip())
         return ExitCode.CRASH if self._missed else ExitCode.OK
 
     def _introduce(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis as redis_py
 import yaml
 
 from tests.documents import ROOT, blocks, blocks_of, commands
@@ -88,6 +90,20 @@ def test_what_people_ask_for_first_is_tested_as_the_readme_says(redis_url: str, 
     assert "1 passed" in said
 
 
+def test_what_lies_in_redis_can_be_looked_at_as_the_readme_says(
+    redis_client: redis_py.Redis, redis_url: str, tmp_path: Path
+):
+    write_files("README.md", tmp_path)
+    job = {"class": "Billing::InvoiceJob", "queue": "billing", "jid": "a" * 24, "error_message": "no paper"}
+    redis_client.zadd("retry", {json.dumps({**job, "args": [4711], "retry_count": 0}): 2**31})
+    redis_client.zadd("dead", {json.dumps({**job, "args": [4712], "retry_count": 25}): 2**30})
+
+    said = run_python(tmp_path, redis_url, "look.py")
+
+    assert f"{'a' * 24} no paper [4711]" in said
+    assert (redis_client.llen("queue:billing"), redis_client.exists("retry", "dead")) == (2, 0)
+
+
 def test_the_handlers_of_the_readme_run_in_a_server(serve: Serve, redis_url: str, tmp_path: Path):
     write_files("README.md", tmp_path)
     server = serve("sidekiq-py -r more_jobs.py -q billing -q urgent", tmp_path)
@@ -103,7 +119,7 @@ def test_the_handlers_of_the_readme_run_in_a_server(serve: Serve, redis_url: str
     "block", [b for b in blocks("python") if b.page != "README.md"], ids=lambda b: b.page
 )
 def test_every_python_block_of_the_pages_runs(block, redis_url: str, tmp_path: Path):
-    (tmp_path / "block.py").write_text(re.sub(r"^   ", "", block.text, flags=re.MULTILINE))
+    (tmp_path / "block.py").write_text(block.text)
 
     run_python(tmp_path, redis_url, "-W", "error", "block.py")
 
