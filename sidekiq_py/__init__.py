@@ -64,7 +64,7 @@ __all__ = [
     "job",
 ]
 
-# The configuration knows redis-py, which takes longer to import than all the rest: only who configures pays.
+# A program that only declares jobs needs no configuration, and does not pay for importing it.
 # `job` must not come this way: loading the module of that name would put itself in the function's place.
 _LATE = ("Config", "configure_client", "configure_server")
 

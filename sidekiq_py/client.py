@@ -158,7 +158,7 @@ def _detour() -> Detour | None:
 
 
 def _pool(url: str) -> Redis:
-    from sidekiq_py.redis_connection import RedisOptions, RedisPool  # redis-py is slow to import
+    from sidekiq_py.redis_connection import RedisOptions, RedisPool  # only who pushes pays
 
     return RedisPool(RedisOptions.from_url(url))
 

@@ -50,7 +50,7 @@ def _from_environment() -> Config:
 
 
 def _pool(config: Config) -> Redis:
-    from sidekiq_py.redis_connection import RedisPool  # redis-py is slow to import
+    from sidekiq_py.redis_connection import RedisPool  # only who pushes pays
 
     return RedisPool(config.redis, size=config.pool_size or 10)
 

@@ -36,7 +36,7 @@ CallbackT = TypeVar("CallbackT", bound=Callback)
 
 
 def _local_redis() -> RedisOptions:
-    # redis-py comes in late: `import sidekiq_py` stays cheap, and a server patches sockets before it's there.
+    # Late, so that who only asks for `configure_server` does not pay for what reads URLs.
     from sidekiq_py.redis_connection import RedisOptions
 
     return RedisOptions()

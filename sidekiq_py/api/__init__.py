@@ -13,11 +13,13 @@ from sidekiq_py.api.process_set import Process, ProcessCapsule, ProcessSet
 from sidekiq_py.api.queue import Queue, QueuedJob, QueuePage, QueueSummary, queue_summaries
 from sidekiq_py.api.stats import Day, Stats, history
 from sidekiq_py.api.work_set import Work, WorkSet
+from sidekiq_py.errors import EmbeddedProcess
 
 __all__ = [
     "Day",
     "DeadLimits",
     "DeadSet",
+    "EmbeddedProcess",
     "JobKilled",
     "JobRecord",
     "JobSet",

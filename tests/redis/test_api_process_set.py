@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import redis as redis_py
 
-from sidekiq_py.api import ProcessCapsule, ProcessSet
-from sidekiq_py.errors import EmbeddedProcess
+from sidekiq_py.api import EmbeddedProcess, ProcessCapsule, ProcessSet
 from sidekiq_py.redis_connection import RedisPool
 from tests.golden import VERSIONS, golden
 from tests.redis.beats import beat, beat_as_ruby
