@@ -46,9 +46,10 @@ def run_worker(config: Config, line: Line | None = None) -> int:
 
 
 def _run(config: Config, logs: LoggingSetup, line: Line | None) -> int:
+    logs.step_aside()  # the application may set up logging of its own
     modules = load_handlers(config.require, chosen="require" in config.origins)
     config.apply_server_hooks()
-    logs.settle()  # the application may have set up logging of its own
+    logs.settle()
     if not registry.names():
         raise HandlersNotLoaded(
             f'{", ".join(modules)} registered no handler; put @job("HardJob") over the function that runs '

@@ -54,7 +54,7 @@ class SidekiqHandler(logging.StreamHandler[TextIO]):
 
 
 class LoggingSetup:
-    """Our handler in its place. `settle` after the application has loaded, `close` when the server is gone.
+    """Our handler in its place. `step_aside` before the application loads, `settle` after it, `close` at the end.
 
     The place is decided by who configured what, so that no record is printed twice:
 
@@ -89,6 +89,15 @@ class LoggingSetup:
         if home is not self._home or (home is not None and self._handler not in home.handlers):
             self._leave_home()
             self._move_into(home)
+
+    def step_aside(self) -> None:
+        """While the application loads: `logging.basicConfig` does nothing when the root logger has a handler.
+
+        Its records go where Python sends them until then, ours go on; `settle` ends this.
+        """
+        if self._home is logging.root:
+            self._leave_home()
+            self._move_into(self._ours)
 
     def close(self) -> None:
         """Leave `logging` as it was found."""

@@ -97,6 +97,31 @@ def test_an_application_that_handles_our_logger_gets_all_and_we_add_nothing(star
     assert out.getvalue() == ""
 
 
+def test_basic_config_of_an_application_works_while_we_step_aside(start, out):
+    setup = start()
+    theirs = io.StringIO()
+
+    setup.step_aside()
+    logging.basicConfig(stream=theirs, format="app %(message)s")
+    setup.settle()
+    library.warning("of the app")
+    logger.info("of the server")
+
+    assert theirs.getvalue() == "app of the app\n"
+    assert messages(out) == ["of the server"]
+
+
+def test_without_a_configuration_of_its_own_an_application_comes_out_in_our_format_again(start, out):
+    setup = start()
+
+    setup.step_aside()
+    logger.info("loading")
+    setup.settle()
+    library.info("hello")
+
+    assert messages(out) == ["loading", "hello"]
+
+
 def test_root_handlers_that_come_later_are_noticed_when_settling(start, out):
     setup = start()
     theirs = io.StringIO()
