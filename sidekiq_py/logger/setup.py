@@ -54,7 +54,7 @@ class SidekiqHandler(logging.StreamHandler[TextIO]):
 
 
 class LoggingSetup:
-    """Our handler in its place. `step_aside` before the application loads, `settle` after it, `close` at the end.
+    """Our handler in its place: `step_aside` while the application loads, then `settle`, `close` at the end.
 
     The place is decided by who configured what, so that no record is printed twice:
 
