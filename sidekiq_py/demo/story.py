@@ -110,6 +110,7 @@ class Demo:
         self._ended: dict[str, str] = {}  # jid -> how its last run ended: done, fail
         self._done = self._failed = 0
         self._burst = 0  # jobs pushed
+        self._burst_done = 0
         self._burst_seconds = 0.0
         self._waiting: dict[str, list[str]] = {}
         self._missed: list[str] = []
@@ -135,19 +136,19 @@ class Demo:
             self._screen.fact("Redis", "the demo's jobs, queues and counts are removed")
 
     def _clean_up(self) -> None:
-        done = self._done + self._burst - self._burst_left()
-        counts = Counts(processed=done + self._failed, failed=self._failed)
+        burst = self._burst - self._burst_left()
+        counts = Counts(processed=self._done + self._failed + burst, failed=self._failed)
         clean_up(self._redis, identity=self._identity, since=self._began_at, counts=counts)
 
     def sum_up(self) -> int:
         """The last page; returns the exit code."""
         say = self._screen
         say.title("Summary")
-        say.fact("processed", f"{self._done + self._failed + self._burst:,}")
+        say.fact("processed", f"{self._done + self._failed + self._burst_done:,}")
         say.fact("failed", f"{self._failed:,}")
         for name, entries in self._waiting.items():
             say.fact(name, f"{len(entries)}: {'; '.join(entries)}" if entries else "0")
-        say.fact("speed", f"{self._burst / self._burst_seconds:,.0f} no-op jobs a second in one process")
+        say.fact("speed", f"{self._burst_done / self._burst_seconds:,.0f} no-op jobs a second in one process")
         for problem in self._missed:
             say.line(f"  {problem}")
         say.title("What next")
@@ -176,11 +177,10 @@ class Demo:
             self._screen.line(
                 "            ------ Retry Now is pressed for the mail: the retry set is Sidekiq's own"
             )
-            self._wait("the retried mail", lambda: self._ended[flaky] == "done")
+            self._wait("the retried mail", lambda: self._ended.get(flaky) == "done")
 
     def _push_mix(self) -> str:
         """Push one or more of each kind; returns the jid of the one to retry by hand."""
-
         to = self._to
         self._know(to(handlers.report).perform_async("the report", 1.5), "1.5 s of work")
         for name in ("Ada", "Grace", "Katherine"):
@@ -208,8 +208,9 @@ class Demo:
         self._burst = BURST
         self._wait("the burst", lambda: self._burst_left() == 0)
         self._burst_seconds = time.monotonic() - started
+        self._burst_done = BURST - self._burst_left()
         self._screen.line(
-            f"  pushed in {pushed:.2f} s, all done {self._burst_seconds:.2f} s after the first push"
+            f"  pushed in {pushed:.2f} s; {self._burst_done:,} done {self._burst_seconds:.2f} s after the first"
         )
 
     # -- what the server says ----------------------------------------------------------------------------
