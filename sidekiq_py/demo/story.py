@@ -209,9 +209,8 @@ class Demo:
         self._wait("the burst", lambda: self._burst_left() == 0)
         self._burst_seconds = time.monotonic() - started
         self._burst_done = BURST - self._burst_left()
-        self._screen.line(
-            f"  pushed in {pushed:.2f} s; {self._burst_done:,} done {self._burst_seconds:.2f} s after the first"
-        )
+        done = f"{self._burst_done:,} done {self._burst_seconds:.2f} s after the first push"
+        self._screen.line(f"  pushed in {pushed:.2f} s, {done}")
 
     # -- what the server says ----------------------------------------------------------------------------
 
