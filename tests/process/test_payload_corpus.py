@@ -292,17 +292,6 @@ def test_two_identical_payloads_both_run_and_each_leaves_once(stage: Stage):
     assert stage.notes.count("ran twin") == 3
 
 
-def test_two_identical_payloads_that_fail_are_one_retry_as_in_ruby(stage: Stage):
-    """Their retries differ only in the time of the failure; that set members may fall together is Redis'."""
-    raw = payload("Fail", jid="failing twin")
-    stage.raw.delete("retry")
-    stage.raw.lpush("queue:default", raw, raw)
-
-    stage.wait_until_settled()
-
-    assert 1 <= len(stage.retries()) <= 2
-
-
 @pytest.mark.parametrize("queue", ODD_QUEUES)
 def test_queues_of_any_name_are_served_and_retried_to(stage: Stage, queue):
     jid = new_jid()

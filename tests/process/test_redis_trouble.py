@@ -38,10 +38,8 @@ def short(number):
 @pytest.fixture
 def mortal_redis(tmp_path: Path) -> Iterator[Server]:
     """A server that may be killed, and comes back with everything it confirmed."""
-    server = start_server("default", tmp_path / "redis", extra_args=["--appendonly", "yes"])
-    server_flags = redis_py.Redis(unix_socket_path=str(server.socket_path))
-    server_flags.config_set("appendfsync", "always")
-    server_flags.close()
+    safe = ["--appendonly", "yes", "--appendfsync", "always"]
+    server = start_server("default", tmp_path / "redis", extra_args=safe)
     yield server
     server.stop()
 
