@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +17,8 @@ from redis import Redis
 
 from compat_tests import HANDLERS
 from compat_tests.ruby import Ruby
-from sidekiq_py.heartbeat import BEAT_EVERY
+from sidekiq_py.heartbeat import BEATS_IN_TTL
+from sidekiq_py.keys import HEARTBEAT_TTL
 from sidekiq_py.version import VERSION
 from tests.helpers import eventually
 from tests.server_process import ServerProcess
@@ -23,6 +26,7 @@ from tests.server_process import ServerProcess
 Start = Callable[..., ServerProcess]
 
 DEADLINE = 30.0  # seconds; for what comes as fast as the machine allows
+BEAT_EVERY = HEARTBEAT_TTL / BEATS_IN_TTL  # seconds
 CAPSULES = """\
 concurrency: 2
 queues: [[critical, 3], [default, 1]]
@@ -269,31 +273,25 @@ Order = Callable[[Ruby, str, str], None]
 
 
 @ways
-def test_quiet_is_obeyed_before_the_next_beat_is_due(ruby: Ruby, sidekiq_py: Start, order: Order) -> None:
-    server = sidekiq_py(HANDLERS)
-
-    order(ruby, server.identity, "quiet!")
-
-    eventually(lambda: the_process(ruby)["stopping?"], BEAT_EVERY)
-    jid = ruby.push("HardJob")
-    assert server.is_running
-    assert [job["jid"] for job in ruby.queue()["jobs"]] == [jid]
-    assert ruby.ran() == []
-
-
-@ways
-def test_stop_is_obeyed_and_the_process_vanishes(
+def test_quiet_and_stop_are_obeyed_before_the_next_beat_is_due(
     ruby: Ruby, sidekiq_py: Start, raw: Redis, order: Order
 ) -> None:
     server = sidekiq_py(HANDLERS)
     identity = server.identity
 
+    order(ruby, identity, "quiet!")
+
+    eventually(lambda: the_process(ruby)["stopping?"], BEAT_EVERY)
+    jid = ruby.push("HardJob")
+    assert server.is_running
+
     order(ruby, identity, "stop!")
 
     assert server.wait(BEAT_EVERY) == 0
-    assert (ruby.processes(), ruby.work()) == ([], [])
-    assert ruby.call("process_count")["size"] == 0
+    assert (ruby.processes(), ruby.work(), ruby.call("process_count")["size"]) == ([], [], 0)
     assert raw.exists(f"{identity}:work", f"{identity}:workers", f"{identity}-signals") == 0
+    assert [job["jid"] for job in ruby.queue()["jobs"]] == [jid]
+    assert ruby.ran() == []
 
 
 def test_a_job_that_stop_cuts_short_is_back_on_its_queue_unchanged(
@@ -348,7 +346,8 @@ def test_a_killed_process_is_shown_until_its_beat_expires_and_then_no_more(
 ) -> None:
     server = sidekiq_py(HANDLERS)
     assert 0 < raw.ttl(server.identity) <= 60
-    server.kill()
+    os.kill(server.pid, signal.SIGSTOP)  # so that nobody notices the death of the worker
+    os.kill(server.worker_pid, signal.SIGKILL)
     still_there = ruby.processes()
 
     raw.delete(server.identity)  # as its expiry does, a minute later
