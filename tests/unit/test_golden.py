@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from sidekiq_py.errors import InvalidPayload
 from sidekiq_py.payload import decode_backtrace, encode_backtrace, fields, generate, parse, rebuild
 from sidekiq_py.ruby_json import tidy, unreadable_by_ruby
+from tests.golden import DIRECTORY, VERSIONS, golden
 
-GOLDEN = Path(__file__).parents[2] / "compat_tests" / "golden"
-VERSIONS = ("6.4.1", "7.3.2", "8.1.7")
 OF_ALL_FAILURES = ["error_message", "error_class", "failed_at", "retry_count"]
 
 
@@ -29,7 +27,7 @@ def jobs(version: str, pattern: str = "*") -> list[bytes]:
     """Every distinct payload of a version, wherever it was found."""
     found = {
         text: None
-        for file in sorted((GOLDEN / version).glob(f"{pattern}.json"))
+        for file in sorted((DIRECTORY / version).glob(f"{pattern}.json"))
         for text in texts(json.loads(file.read_text()))
         if is_job(text)
     }
@@ -45,7 +43,8 @@ def is_job(text: str) -> bool:
 
 
 def entries(version: str, name: str) -> list[dict[str, str]]:
-    return json.loads((GOLDEN / version / f"{name}.json").read_text())[name]
+    found: list[dict[str, str]] = golden(version, name)[name]
+    return found
 
 
 @pytest.mark.parametrize("version", VERSIONS)
