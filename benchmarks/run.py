@@ -43,14 +43,18 @@ def main(arguments: Sequence[str]) -> int:
         )
     with bench(options, ruby=told.ruby) as everything:
         about = surroundings(everything)
-        new = measured(everything, [name for name in SCENARIOS if name in wanted], str(about["when"]))
+        new: list[Row] = []
+        for name in SCENARIOS:
+            if name in wanted:
+                new += measured(everything, name, str(about["when"]))
+                # At once: an hour of figures must not hang on the last scenario.
+                table.save(table.merged(table.load(told.results), new, SCENARIOS), about, told.results)
         profile = profile_hot_path.measured(everything) if PROFILE in wanted else None
-    rows = table.merged(table.load(told.results), new, SCENARIOS)
-    table.save(rows, about, told.results)
     print(f"\n{table.text(new)}")
     if profile:
         print(f"\n{profile}")
     if told.docs:
+        rows = table.load(told.results)
         documents.write("table", f"{heading(about, rows)}\n\n{table.markdown(rows)}")
         if profile:
             documents.write("profile", profile)
@@ -71,15 +75,12 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measured(everything: Bench, names: Sequence[str], when: str) -> list[Row]:
-    rows = []
-    for name in names:
-        everything.say(f"{name} …")
-        started = time.monotonic()
-        found = importlib.import_module(f"benchmarks.scenarios.{name}").run(everything)
-        rows += [replace(row, when=when) for row in found]
-        everything.say(f"{table.text(found)}\n  {name} took {time.monotonic() - started:.0f} s\n")
-    return rows
+def measured(everything: Bench, name: str, when: str) -> list[Row]:
+    everything.say(f"{name} …")
+    started = time.monotonic()
+    rows = importlib.import_module(f"benchmarks.scenarios.{name}").run(everything)
+    everything.say(f"{table.text(rows)}\n  {name} took {time.monotonic() - started:.0f} s\n")
+    return [replace(row, when=when) for row in rows]
 
 
 def surroundings(everything: Bench) -> dict[str, object]:
