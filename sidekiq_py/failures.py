@@ -16,12 +16,12 @@ from sidekiq_py import keys
 from sidekiq_py.api.morgue import DeadLimits
 from sidekiq_py.backoff import Backoff
 from sidekiq_py.backtrace import backtrace_lines, encode_within
+from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.config import BacktraceCleaner, DeathHandler, UnknownClass
 from sidekiq_py.dialect import milliseconds, timestamp_like
 from sidekiq_py.errors import InvalidPayload, PoisonPill, RedisDown, UnknownJobClass
-from sidekiq_py.fetch import Surroundings, UnitOfWork
 from sidekiq_py.job_retry import Discard, Kill, Retry, RetryIn, Verdict, decide, next_retry_count
 from sidekiq_py.mend import mend, shell_for
 from sidekiq_py.payload import (
@@ -40,6 +40,7 @@ from sidekiq_py.redis_connection import Arg, Redis, Reply
 from sidekiq_py.registry import Handler
 from sidekiq_py.ruby_json import tidy, unreadable_by_ruby
 from sidekiq_py.scripts import Script, load
+from sidekiq_py.surroundings import Surroundings
 
 HAND_BACK_AFTER: Final = 10.0  # seconds until another process may meet a job whose class we don't know
 MOST_HAND_BACKS: Final = 100  # then it fails like any job of an unknown class

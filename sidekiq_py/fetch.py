@@ -1,68 +1,47 @@
 """Takes jobs off the queues into claim lists, and gives back or strikes out what was claimed.
 
-A claim list is a job's second home from the moment it leaves its queue until it is done: whoever holds a
-job, dead or alive, can be told from Redis alone. Removing a payload from the claim (`LREM` = 1) is what
-makes a process the one that may acknowledge, retry, bury or requeue it.
+Whoever holds a job, dead or alive, can be told from Redis alone; see `claims`.
 
-Busy, one script a round trip fetches up to the free slots, and acknowledgements ride along. Idle, a BLMOVE
-per queue waits in the same line as Ruby's BRPOP. Ruby twin: Sidekiq::BasicFetch.
+Busy, one script a round trip fetches what the free slots and a little look-ahead can take, and
+acknowledgements ride along. Idle, a BLMOVE per queue waits in the same line as Ruby's BRPOP.
+Ruby twin: Sidekiq::BasicFetch.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections import defaultdict
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from time import monotonic
+from typing import Final
 
 import gevent
 from gevent.event import Event
 from gevent.queue import Empty, SimpleQueue
 
-from sidekiq_py import keys
+from sidekiq_py import keys, look_ahead
 from sidekiq_py.backoff import Backoff
 from sidekiq_py.capsule import Capsule
+from sidekiq_py.claims import UnitOfWork, acknowledgement, requeue
 from sidekiq_py.component import ErrorReporter, RedisState
-from sidekiq_py.dialect import Dialect
 from sidekiq_py.errors import RedisDown, RedisError
 from sidekiq_py.idle_wait import IdleWait
-from sidekiq_py.redis_connection import Arg, Command, RedisConnection, Reply
+from sidekiq_py.look_ahead import LookAhead
+from sidekiq_py.redis_connection import Command, RedisConnection, Reply
 from sidekiq_py.scripts import load
+from sidekiq_py.surroundings import Surroundings
 
 POLL_UNWATCHED: Final = 0.25  # seconds; queues that no BLMOVE waits on, and when BLMOVE is refused
 POLL_SKIPPED: Final = 1.0  # seconds; a paused or damaged queue may be well again
+LIES_READY: Final = 0.25  # seconds that a claimed job may wait for a slot; then others may have it
+SHARE_PAUSE: Final = 0.003  # seconds in which others may take from what an even share has left
+REMEMBERED: Final = 16384  # acknowledged jobs
 FENCED: Final = b"FENCED"
 
 logger = logging.getLogger("sidekiq")
 
 _FETCH = load("fetch")
-_ACKNOWLEDGE = load("acknowledge")
-_REQUEUE = load("requeue")
-
-
-class UnitOfWork:
-    """A claimed job: the queue it came from and its bytes exactly as they were there."""
-
-    __slots__ = ("queue", "raw")
-
-    def __init__(self, queue: str, raw: bytes) -> None:
-        self.queue = queue
-        self.raw = raw
-
-
-class Surroundings(Protocol):
-    """What the heartbeat knows of the world, read at every fetch."""
-
-    @property
-    def process_count(self) -> int: ...
-    @property
-    def paused(self) -> frozenset[str]: ...
-    @property
-    def dialect(self) -> Dialect: ...
-    @property
-    def ruby_is_here(self) -> bool: ...
-    def request_beat(self) -> None: ...
 
 
 class Fetcher:
@@ -80,6 +59,7 @@ class Fetcher:
         surroundings: Surroundings,
         redis_state: RedisState,
         report: ErrorReporter,
+        most_ahead: int = look_ahead.MOST,
     ) -> None:
         self._identity = identity
         self._capsule = capsule
@@ -90,13 +70,19 @@ class Fetcher:
         self._redis_state = redis_state
         self._report = report
         self._ready: SimpleQueue[UnitOfWork | None] = SimpleQueue()
+        self._unreturned: list[UnitOfWork] = []  # nobody is to start these any more
         self._finished: list[UnitOfWork] = []
+        self._on_its_way: list[UnitOfWork] = []  # acknowledgements sent and not answered
+        self._acknowledged: deque[int] = deque(maxlen=REMEMBERED)  # hashes of payloads
+        self._look_ahead = LookAhead(capsule.concurrency, most_ahead)
+        self._asked_at = monotonic()
         self._held = 0  # claimed and not finished: running or waiting in `_ready`
         self._wake = Event()
         self._quiet = False
         self._gave_back = False
         self._stopped = False
         self._idle = IdleWait(identity=identity, connect=connect, deliver=self._deliver)
+        self._paused: set[str] = set()  # as the last fetch found them
         self._complained: set[str] = set()
         self._loop: gevent.Greenlet[[], None] | None = None
 
@@ -115,6 +101,26 @@ class Fetcher:
         """The job left its claim list by another way; its slot is free again."""
         self._held -= 1
         self._wake.set()
+
+    # -- for the audit ---------------------------------------------------------------------------------
+
+    @property
+    def queues(self) -> list[str]:
+        return self._capsule.queues
+
+    def in_memory(self) -> Counter[bytes]:
+        """The payloads that this capsule knows it has claimed, but for the running ones."""
+        works = [*self._finished, *self._on_its_way, *self._unreturned, *self._ready.copy().queue]
+        return Counter(work.raw for work in works if work is not None)
+
+    def has_acknowledged(self, raw: bytes) -> bool:
+        """Whether the job was acknowledged lately."""
+        return hash(raw) in self._acknowledged
+
+    def adopt(self, work: UnitOfWork) -> None:
+        """Run a job that was claimed for us and never arrived."""
+        self._held += 1
+        self._ready.put(work)
 
     # -- for the manager -------------------------------------------------------------------------------
 
@@ -168,26 +174,39 @@ class Fetcher:
         """One round trip when there is something to say or to ask, else a wait until there is."""
         self._wake.clear()
         free = 0 if self._quiet else self._concurrency - self._held - self._idle.armed
-        if free <= 0 and not self._finished:
-            if not self._stopped:
-                self._wake.wait()
-        elif self._exchange(free) == 0 and free > 0 and not self._wake.is_set():
-            self._wait_idle(free)
+        want = free + self._look_ahead.jobs if not self._quiet else 0
+        if want <= 0 and not self._finished:
+            self._wait_busy()
+            return
+        count = self._exchange(want)
+        if count == 0 and not self._wake.is_set():
+            self._wait_idle(free) if free > 0 else self._wait_busy()
+        elif 0 < count < free and self._surroundings.process_count > 1:
+            gevent.sleep(SHARE_PAUSE)
 
-    def _exchange(self, free: int) -> int:
-        """Send acknowledgements and fetch up to `free` jobs; returns how many came."""
+    def _wait_busy(self) -> None:
+        """Until a job ends, or one has lain ready for too long."""
+        if self._stopped:
+            return
+        oldest = self._oldest_unstarted()
+        if oldest is None and not self._unreturned:
+            self._wake.wait()
+        elif oldest and (left := oldest.at + LIES_READY - monotonic()) > 0:
+            self._wake.wait(left)
+        else:
+            self._look_ahead.was_wrong()
+            self._return_unstarted()
+
+    def _exchange(self, want: int) -> int:
+        """Send acknowledgements and fetch up to `want` jobs; returns how many came."""
         finished, self._finished = self._finished, []
-        order = self._fetch_order() if free > 0 else []
+        order = self._fetch_order() if want > 0 else []
         commands: list[Command] = []
         if finished:
-            commands.append(_ACKNOWLEDGE.command(*self._acknowledgement(finished)))
+            commands.append(acknowledgement(self._identity, finished))
         if order:
-            commands.append(self._fetch_command(order, free))
-        try:
-            replies = self._connection.pipeline(commands)
-        except RedisDown:
-            self._finished = finished + self._finished  # once more when Redis is back
-            raise
+            commands.append(self._fetch_command(order, want))
+        replies = self._send(commands, finished)
         acknowledged = replies.pop(0) if finished else 0
         try:
             count = self._take(order, replies.pop()) if order else 0
@@ -195,6 +214,23 @@ class Fetcher:
             self._check_acknowledged(acknowledged, finished)
         self._redis_state.is_up()
         return count
+
+    def _send(self, commands: Sequence[Command], finished: list[UnitOfWork]) -> list[Reply]:
+        before, self._asked_at = self._asked_at, monotonic()
+        self._on_its_way = finished
+        try:
+            replies = self._connection.pipeline(commands)
+        except RedisDown:
+            self._finished = finished + self._finished  # once more when Redis is back
+            raise
+        finally:
+            self._on_its_way = []
+        self._look_ahead.measured(
+            finished=len(finished),
+            seconds=self._asked_at - before,
+            round_trip=monotonic() - self._asked_at,
+        )
+        return replies
 
     def _fetch_order(self) -> list[str]:
         return self._capsule.fetch_order(random.shuffle)
@@ -215,21 +251,13 @@ class Fetcher:
         drawn = random.choices(self._capsule.lots, k=free)
         return [drawn.count(name) for name in order]
 
-    def _acknowledgement(self, finished: Sequence[UnitOfWork]) -> tuple[list[str], list[Arg]]:
-        by_queue: defaultdict[str, list[bytes]] = defaultdict(list)
-        for work in finished:
-            by_queue[work.queue].append(work.raw)
-        args: list[Arg] = []
-        for payloads in by_queue.values():
-            args += [len(payloads), *payloads]
-        return [keys.claim(self._identity, name) for name in by_queue], args
-
     def _check_acknowledged(self, reply: Reply, finished: Sequence[UnitOfWork]) -> None:
         if isinstance(reply, RedisDown):
             self._finished = [*finished, *self._finished]
             raise reply
         if isinstance(reply, RedisError):
             raise reply
+        self._acknowledged.extend([hash(work.raw) for work in finished])
         if reply:
             logger.warning(
                 "%d finished jobs were not ours any more: a peer rescued them, they may run twice", reply
@@ -242,13 +270,14 @@ class Fetcher:
             self._surroundings.request_beat()
             gevent.sleep(POLL_UNWATCHED)
             return 0
-        count = 0
+        self._paused = {name for name, payloads in zip(order, reply, strict=True) if payloads is None}
+        count, now = 0, monotonic()
         for name, payloads in zip(order, reply, strict=True):
             if isinstance(payloads, bytes):
                 self._complain(name, payloads.decode("utf-8", "replace"))
                 continue
             for raw in payloads or ():
-                self._ready.put(UnitOfWork(name, raw))
+                self._ready.put(UnitOfWork(name, raw, now))
                 count += 1
         self._held += count
         return count
@@ -264,7 +293,7 @@ class Fetcher:
 
     def _wait_idle(self, free: int) -> None:
         """Wait until a push, an acknowledgement or the end; BLMOVE watches as many queues as may run."""
-        skipped = self._surroundings.paused | self._complained
+        skipped = self._paused | self._complained  # what the heartbeat knows of pauses may be older
         watched = [name for name in self._fetch_order() if name not in skipped]
         if not self._idle.arm(watched, free):
             self._wake.wait(POLL_UNWATCHED)
@@ -279,26 +308,37 @@ class Fetcher:
             self._complain(queue_name, str(error))
         if raw is not None:
             self._held += 1
-            self._ready.put(UnitOfWork(queue_name, raw))
+            work = UnitOfWork(queue_name, raw, monotonic())
+            if self._quiet:
+                self._unreturned.append(work)
+            else:
+                self._ready.put(work)
         self._wake.set()
+
+    # -- giving back -----------------------------------------------------------------------------------
 
     def _give_back(self) -> None:
         """Quiet: end the waiting, return what nobody started, and tell the processors that this was all."""
         self._idle.disarm(self._connection)
-        unstarted = self._take_unstarted()
-        try:
-            requeue(self._connection, self._identity, unstarted)
-        except RedisDown:
-            for work in unstarted:  # the claims are still there; try again when Redis is back
-                self._ready.put(work)
-            raise
-        self._held -= len(unstarted)
+        self._return_unstarted()
         self._gave_back = True
         for _ in range(self._concurrency):
             self._ready.put(None)
 
+    def _return_unstarted(self) -> None:
+        unstarted = self._take_unstarted()
+        try:
+            requeue(self._connection, self._identity, unstarted)
+        except RedisDown:
+            self._unreturned = unstarted  # the claims are still there; try again when Redis is back
+            raise
+        self._held -= len(unstarted)
+
+    def _oldest_unstarted(self) -> UnitOfWork | None:
+        return None if self._ready.empty() else self._ready.peek()
+
     def _take_unstarted(self) -> list[UnitOfWork]:
-        unstarted: list[UnitOfWork] = []
+        unstarted, self._unreturned = self._unreturned, []
         while True:
             try:
                 work = self._ready.get_nowait()
@@ -306,27 +346,3 @@ class Fetcher:
                 return unstarted
             if work is not None:
                 unstarted.append(work)
-
-
-def requeue(connection: RedisConnection, identity: str, works: Iterable[UnitOfWork]) -> int:
-    """Put claimed jobs back at the head of their queues, the first given to run first. Returns how many."""
-    by_queue: defaultdict[str, list[bytes]] = defaultdict(list)
-    for work in works:
-        by_queue[work.queue].append(work.raw)
-    moved = 0
-    for name, payloads in by_queue.items():
-        names = [keys.claim(identity, name), keys.queue(name)]
-        try:
-            moved += connection.run_script(_REQUEUE, names, list(reversed(payloads)))
-        except RedisError as error:  # a key of another type; the other queues' jobs go back all the same
-            logger.error("%d jobs stay claimed, they can't go back to %r: %s", len(payloads), names[1], error)
-    return moved
-
-
-def requeue_leftovers(connection: RedisConnection, identity: str, queues: Iterable[str]) -> int:
-    """Put back whatever this identity still claims, oldest first to run. Only when nothing runs any more."""
-    leftovers: list[UnitOfWork] = []
-    for name in queues:
-        claimed = connection.call("LRANGE", keys.claim(identity, name), 0, -1)
-        leftovers += [UnitOfWork(name, raw) for raw in reversed(claimed)]
-    return requeue(connection, identity, leftovers)

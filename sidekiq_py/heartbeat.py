@@ -75,8 +75,8 @@ class Heartbeat:
     ) -> None:
         self._info = info
         self._ttl = info.config.heartbeat_ttl
-        self._beat_every = self._ttl / BEATS_IN_TTL
-        self._listen_every = min(LISTEN_EVERY, self._beat_every)
+        self.every = self._ttl / BEATS_IN_TTL
+        self._listen_every = min(LISTEN_EVERY, self.every)
         self._connection = connect()
         self._work_state = work_state
         self._tracker = tracker
@@ -157,7 +157,7 @@ class Heartbeat:
     # -- the thread ------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        next_beat = self._clock.monotonic() + self._beat_every
+        next_beat = self._clock.monotonic() + self.every
         while not self._stopping:
             self._wake.acquire(timeout=self._listen_every)
             if self._stopping:
@@ -166,7 +166,7 @@ class Heartbeat:
             is_time = self._beat_requested or now >= next_beat
             if is_time:
                 self._beat_requested = False
-                next_beat = now + self._beat_every
+                next_beat = now + self.every
             if not self._guarded(self.beat if is_time else self.listen):
                 next_beat = now  # after an outage the first thing to say is that we live
         self._connection.disconnect()

@@ -1,4 +1,4 @@
-"""All the wiring of a server, in one place: starts the parts in order, stops them in reverse.
+"""One server process, from boot to exit: starts the parts in order, stops them in reverse.
 
 Ruby twin: Sidekiq::Launcher, and the half of Sidekiq::CLI that waits for signals.
 """
@@ -7,52 +7,33 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import gevent
-from gevent import get_hub
 from gevent.event import Event
 
 from sidekiq_py import banner
-from sidekiq_py.api.morgue import DeadLimits
+from sidekiq_py.claims import requeue_leftovers
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.clock import Clock
-from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.config import Config
-from sidekiq_py.dialect import Dialect
-from sidekiq_py.errors import PoisonPill, RedisDown, SidekiqError
-from sidekiq_py.failures import FailureOptions, FailureRecorder
-from sidekiq_py.fetch import Fetcher, UnitOfWork, requeue_leftovers
-from sidekiq_py.heartbeat import Heartbeat
-from sidekiq_py.idle_wait import BLOCK
-from sidekiq_py.job_logger import JobLogger
+from sidekiq_py.errors import RedisDown, SidekiqError
 from sidekiq_py.logger import JobLevels
-from sidekiq_py.manager import CLEAN_UP_TIME, Manager
-from sidekiq_py.metrics.execution import ExecutionTracker
-from sidekiq_py.payload import parse
-from sidekiq_py.process_info import ProcessInfo
-from sidekiq_py.processor import Parts
-from sidekiq_py.redaction import ArgsFilter
-from sidekiq_py.redis_connection import RedisConnection, RedisPool, ServerInfo, check_server
+from sidekiq_py.manager import CLEAN_UP_TIME
+from sidekiq_py.redis_connection import ServerInfo, check_server
 from sidekiq_py.registry import Registry
-from sidekiq_py.scheduled import Poller, poll_interval
 from sidekiq_py.signals import ORPHANED, STOP, Signals
 from sidekiq_py.stop import Stop
-from sidekiq_py.suspect_fetcher import SuspectFetcher, alone_capsule
-from sidekiq_py.work_state import WorkState
+from sidekiq_py.suspect_fetcher import alone_capsule
+from sidekiq_py.wiring import READ_MARGIN, Wiring
 from sidekiq_py.worker_process import DRAIN, Line, News
 
 logger = logging.getLogger("sidekiq")
 
-READ_MARGIN: Final = 3.0  # seconds beyond a blocking command until its connection counts as dead
 LAST_RESORT: Final = 2.0  # seconds beyond timeout and clean-up until the process ends whatever runs
-OWN_CONNECTIONS: Final = 5  # that record failures; each is held for a round trip only
 
 
 class Launcher:
@@ -73,30 +54,29 @@ class Launcher:
         config.freeze()
         self._line = line
         self._config = config
-        self._job_levels = job_levels
         self._registry = registry
         self._clock = clock or Clock()
         self._started_at = self._clock.monotonic()
-        self._redis_state = RedisState(self._clock)
-        self._report = ErrorReporter(config.error_handlers)
-        self._info = ProcessInfo.of_this_process(config, now=self._clock.now(), is_alone=bool(self._suspects))
-        self._dead_limits = DeadLimits(
-            max_jobs=config.dead_max_jobs, timeout_in_seconds=config.dead_timeout_in_seconds
+        wired = Wiring(
+            config,
+            registry,
+            clock=self._clock,
+            job_levels=job_levels,
+            line=line,
+            on_beat=self._on_beat,
         )
-        self._work_state = WorkState(table=line.table if line else None)
-        self._tracker = ExecutionTracker()
-        self._redis = RedisPool(config.redis, size=OWN_CONNECTIONS)
-        self._heartbeat = self._make_heartbeat()
-        self._parts = self._make_parts()
-        self._managers = [self._make_manager(name) for name in config.capsules]
-        self._poller = self._make_poller()
+        self._wired = wired
+        self._managers = wired.managers
+        self._heartbeat = wired.heartbeat
+        self._work_state = wired.work_state
+        self._report = wired.report
         self._stop: Stop | None = None
         self._stop_wanted = Event()
 
     @property
     def identity(self) -> str:
         """`<hostname>:<pid>:<12 hex>`, as in `processes`."""
-        return self._info.identity
+        return self._wired.info.identity
 
     def run(self) -> int:
         """Boot, work until a stop signal, stop; returns the exit code. Raises what `boot` raises."""
@@ -132,19 +112,20 @@ class Launcher:
             manager.start()
         if self._suspects:
             gevent.spawn(self._end_with_last_job)
-        else:
-            self._poller.start()
+        for each in self._wired.background:
+            each.start()
 
     def quiet(self) -> None:
         """Take no new jobs; running ones go on. Only a stop follows."""
         if self._heartbeat.is_quiet:
             return
         logger.info("quiet: no new jobs from now on")
-        self._heartbeat.is_quiet = True
-        self._heartbeat.request_beat()
         for manager in self._managers:
             manager.quiet()
-        self._poller.quiet()
+        for each in self._wired.background:
+            each.quiet()
+        self._heartbeat.is_quiet = True  # told to the world when it is true
+        self._heartbeat.request_beat()
         self._fire("quiet")
 
     def stop(self) -> int:
@@ -158,7 +139,8 @@ class Launcher:
         )
         ends = [gevent.spawn(manager.stop, stop) for manager in self._managers]
         gevent.joinall(ends)
-        self._poller.stop(timeout=READ_MARGIN)
+        for each in reversed(self._wired.background):
+            each.stop(timeout=READ_MARGIN)
         self._work_state.requeued += sum(end.value or 0 for end in ends)
         code = self._sign_off()
         self._fire("exit")
@@ -193,99 +175,6 @@ class Launcher:
         for ident, frame in sys._current_frames().items():
             stack = "".join(traceback.format_stack(frame)).rstrip()
             logger.warning("thread %s %s\n%s", ident, names.get(ident, "native"), stack)
-
-    # -- parts -----------------------------------------------------------------------------------------
-
-    def _make_heartbeat(self) -> Heartbeat:
-        hub_loop = get_hub().loop
-        config = self._config
-        return Heartbeat(
-            info=self._info,
-            connect=config.redis.connect,
-            work_state=self._work_state,
-            tracker=self._tracker,
-            clock=self._clock,
-            redis_state=self._redis_state,
-            report=self._report,
-            dialect=Dialect(config.dialect) if config.dialect else None,
-            on_beat=lambda is_first: hub_loop.run_callback_threadsafe(gevent.spawn, self._on_beat, is_first),
-            on_signal=lambda name: os.kill(os.getpid(), getattr(signal, f"SIG{name}")),
-            show_title=_title_setter(),
-        )
-
-    def _make_parts(self) -> Parts:
-        config = self._config
-        return Parts(
-            registry=self._registry,
-            server_middleware=tuple(config.server_middleware),
-            work_state=self._work_state,
-            failures=self._make_failures(),
-            tracker=self._tracker,
-            job_logger=JobLogger(
-                skip=config.skip_default_job_logging,
-                attributes=config.logged_job_attributes,
-                show_args=ArgsFilter() if config.log_args else None,
-                levels=self._job_levels,
-            ),
-            clock=self._clock,
-            report=self._report,
-        )
-
-    def _make_failures(self) -> FailureRecorder:
-        config = self._config
-        return FailureRecorder(
-            identity=self.identity,
-            redis=self._redis,
-            options=FailureOptions(
-                max_retries=config.max_retries,
-                dead_limits=self._dead_limits,
-                unknown=config.unknown,
-                backtrace_cleaner=config.backtrace_cleaner,
-                death_handlers=config.death_handlers,
-            ),
-            clock=self._clock,
-            redis_state=self._redis_state,
-            report=self._report,
-            surroundings=self._heartbeat,
-        )
-
-    def _make_manager(self, capsule_name: str) -> Manager:
-        capsule = self._config.capsules[capsule_name]
-        surroundings: dict[str, Any] = {
-            "identity": self.identity,
-            "capsule": capsule,
-            "connect": self._connect_for_fetch,
-            "surroundings": self._heartbeat,
-            "redis_state": self._redis_state,
-            "report": self._report,
-        }
-        if self._suspects:
-            fetcher: Fetcher = SuspectFetcher(
-                self._suspects, redis=self._redis, convict=self._convict, **surroundings
-            )
-        else:
-            fetcher = Fetcher(**surroundings)
-        return Manager(capsule, fetcher, self._parts)
-
-    def _convict(self, work: UnitOfWork, error: PoisonPill) -> None:
-        handler = self._registry.get(str(parse(work.raw)["class"]))
-        self._parts.failures.convicted(work, error, handler)
-
-    def _make_poller(self) -> Poller:
-        config = self._config
-        return Poller(
-            connection=config.redis.connect(),
-            client_middleware=config.client_middleware,
-            surroundings=self._heartbeat,
-            clock=self._clock,
-            redis_state=self._redis_state,
-            report=self._report,
-            poll_interval=partial(poll_interval, config),
-            dead_limits=self._dead_limits,
-        )
-
-    def _connect_for_fetch(self) -> RedisConnection:
-        return self._config.redis.connect(read_timeout=BLOCK + READ_MARGIN)
 
     # -- life ------------------------------------------------------------------------------------------
 
@@ -348,10 +237,7 @@ class Launcher:
             self._line.tell(news)
 
     def _disconnect(self) -> None:
-        for manager in self._managers:
-            manager.disconnect()
-        self._poller.disconnect()
-        self._redis.close()
+        self._wired.disconnect()
         defaults.use(None)
 
     def _farewell(self, stopping_since: float) -> str:
@@ -378,12 +264,3 @@ class Launcher:
         logger.error("a job did not let the process stop; its work is back on the queue")
         sys.stdout.flush()
         os._exit(code)
-
-
-def _title_setter() -> Callable[[str], object]:
-    """Shows a title in `ps` when the package `setproctitle` is there, else does nothing."""
-    try:
-        from setproctitle import setproctitle  # an extra
-    except ImportError:
-        return lambda _title: None
-    return setproctitle

@@ -13,9 +13,10 @@ from typing import Final
 import gevent
 
 from sidekiq_py.capsule import Capsule
+from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.component import ErrorReporter
 from sidekiq_py.errors import RedisDown, Shutdown
-from sidekiq_py.fetch import Fetcher, UnitOfWork
+from sidekiq_py.fetch import Fetcher
 from sidekiq_py.processor import Parts, Processor
 from sidekiq_py.stop import Stop
 

@@ -11,11 +11,12 @@ from typing import Final
 
 import gevent
 
+from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter
 from sidekiq_py.errors import InvalidPayload, Shutdown
 from sidekiq_py.failures import FailureRecorder
-from sidekiq_py.fetch import Fetcher, UnitOfWork
+from sidekiq_py.fetch import Fetcher
 from sidekiq_py.job_logger import JobLogger
 from sidekiq_py.job_retry import Retry
 from sidekiq_py.logger import current_tid, new_tid
@@ -25,7 +26,7 @@ from sidekiq_py.payload import Payload, parse
 from sidekiq_py.registry import Registry
 from sidekiq_py.work_state import Running, WorkState
 
-YIELD_AFTER: Final = 0.001  # seconds; a longer job lets heart and fetch have a turn before the next one
+YIELD_AFTER: Final = 0.001  # seconds of work; then fetch and the other jobs have a turn before the next one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class Processor:
         self.tid = new_tid()
         self._fetcher = fetcher
         self._parts = parts
+        self._yielded_at = 0.0
         self._dropped = False  # whether middleware kept the last job that went well from running
 
     def run(self) -> None:
@@ -74,14 +76,16 @@ class Processor:
         try:
             started = parts.clock.monotonic()
             error = self._perform(job, work)
-            elapsed = parts.clock.monotonic() - started
+            ended = parts.clock.monotonic()
+            elapsed = ended - started
             failed = error is not None
             self._settle(job, work, error, elapsed)
         finally:
             parts.work_state.end(self.tid, failed=failed)
             parts.job_logger.release(token)
-        if elapsed > YIELD_AFTER:
+        if ended - self._yielded_at > YIELD_AFTER:
             gevent.sleep(0)
+            self._yielded_at = parts.clock.monotonic()
 
     def _load_or_bury(self, work: UnitOfWork) -> Payload | None:
         try:

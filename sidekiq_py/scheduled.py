@@ -18,12 +18,12 @@ from sidekiq_py.component import Component, ErrorReporter, RedisState
 from sidekiq_py.config import Config
 from sidekiq_py.dialect import timestamp_like
 from sidekiq_py.errors import InvalidPayload, RedisError
-from sidekiq_py.fetch import Surroundings
 from sidekiq_py.mend import mend, shell_for
 from sidekiq_py.middleware import Chain, ClientMiddleware, compose
 from sidekiq_py.payload import Payload, fields, parse, rebuild, write_changes
 from sidekiq_py.redis_connection import Arg, RedisConnection
 from sidekiq_py.scripts import load
+from sidekiq_py.surroundings import Surroundings
 
 logger = logging.getLogger("sidekiq")
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from sidekiq_py import keys
 from sidekiq_py.capsule import Capsule
+from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.errors import PoisonPill, RedisDown
-from sidekiq_py.fetch import FENCED, Fetcher, UnitOfWork
+from sidekiq_py.fetch import FENCED, Fetcher
 from sidekiq_py.redis_connection import Command, Redis, Reply
 from sidekiq_py.scripts import load
 from sidekiq_py.suspects import MOST_CRASHES, Suspect, acquit, jid_of
@@ -43,7 +44,7 @@ class SuspectFetcher(Fetcher):
         convict: Callable[[UnitOfWork, PoisonPill], object],
         **surroundings: Any,
     ) -> None:
-        super().__init__(**surroundings)
+        super().__init__(most_ahead=0, **surroundings)
         self._suspects = deque(suspects)
         self._redis = redis
         self._convict = convict

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from time import monotonic
 
-from sidekiq_py.fetch import UnitOfWork
+from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.payload import Payload
 from sidekiq_py.running_table import RunningTable
 

@@ -10,7 +10,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   return 'FENCED'
 end
 local n, left, processes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local most_bytes = 1048576
+local most_bytes, most_at_once = 1048576, 100
 local taken, room = {}, {}
 
 for i = 1, n do
@@ -28,19 +28,32 @@ for i = 1, n do
   end
 end
 
-local bytes = 0
+local jobs, bytes = 0, 0
+
+-- As many as will fit, going by the size of those seen so far; the first one tells.
+local function chunk(count)
+  if jobs == 0 then
+    return 1
+  end
+  local fitting = math.floor((most_bytes - bytes) * jobs / math.max(bytes, 1))
+  return math.max(1, math.min(count, fitting, most_at_once))
+end
+
 local function take(i, most)
   local count = math.min(most, room[i], left)
   while count > 0 and bytes < most_bytes do
-    local payload = redis.call('RPOP', KEYS[2 + i])
-    if not payload then
+    local payloads = redis.call('RPOP', KEYS[2 + i], chunk(count))
+    if not payloads then
       room[i] = 0
       return
     end
-    redis.call('LPUSH', KEYS[2 + n + i], payload)
-    taken[i][#taken[i] + 1] = payload
-    bytes = bytes + #payload
-    count, room[i], left = count - 1, room[i] - 1, left - 1
+    redis.call('LPUSH', KEYS[2 + n + i], unpack(payloads))
+    for _, payload in ipairs(payloads) do
+      taken[i][#taken[i] + 1] = payload
+      bytes = bytes + #payload
+    end
+    jobs = jobs + #payloads
+    count, room[i], left = count - #payloads, room[i] - #payloads, left - #payloads
   end
 end
 

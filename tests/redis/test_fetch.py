@@ -152,7 +152,6 @@ def test_no_slot_stays_empty_while_any_queue_has_jobs(bench, queues):
 @pytest.mark.parametrize("queues", [("paused", "open"), ("paused,5", "open,1")])
 def test_a_paused_queue_is_passed_over_until_it_is_open_again(bench, queues):
     bench.raw.sadd("paused", "paused")
-    bench.surroundings.paused = frozenset({"paused"})
     bench.push("paused", "p1", "p2")
     bench.push("open", "o1", "o2")
     fetcher = bench.start(*queues, concurrency=2)
@@ -161,7 +160,6 @@ def test_a_paused_queue_is_passed_over_until_it_is_open_again(bench, queues):
     assert bench.waiting("paused") == ["p1", "p2"]
 
     bench.raw.delete("paused")
-    bench.surroundings.paused = frozenset()
 
     assert run(fetcher, 2) == ["p1", "p2"]
 

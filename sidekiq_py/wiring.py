@@ -1,0 +1,217 @@
+"""All the wiring of a server process, in one place: which parts there are, and what each is given.
+
+Ruby twin: the constructors of Sidekiq::Launcher, Manager and Processor.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import gevent
+from gevent import get_hub
+
+from sidekiq_py.api.morgue import DeadLimits
+from sidekiq_py.audit import Audit
+from sidekiq_py.claims import UnitOfWork
+from sidekiq_py.clock import Clock
+from sidekiq_py.component import ErrorReporter, RedisState
+from sidekiq_py.config import Config
+from sidekiq_py.dialect import Dialect
+from sidekiq_py.errors import PoisonPill
+from sidekiq_py.failures import FailureOptions, FailureRecorder
+from sidekiq_py.fetch import Fetcher
+from sidekiq_py.heartbeat import Heartbeat
+from sidekiq_py.idle_wait import BLOCK
+from sidekiq_py.job_logger import JobLogger
+from sidekiq_py.logger import JobLevels
+from sidekiq_py.manager import Manager
+from sidekiq_py.metrics.execution import ExecutionTracker
+from sidekiq_py.payload import parse
+from sidekiq_py.process_info import ProcessInfo
+from sidekiq_py.processor import Parts
+from sidekiq_py.redaction import ArgsFilter
+from sidekiq_py.redis_connection import RedisConnection, RedisPool
+from sidekiq_py.registry import Registry
+from sidekiq_py.rescuer import Sweeper
+from sidekiq_py.scheduled import Poller, poll_interval
+from sidekiq_py.suspect_fetcher import SuspectFetcher
+from sidekiq_py.sweep_loop import SweepLoop
+from sidekiq_py.work_state import WorkState
+from sidekiq_py.worker_process import Line
+
+READ_MARGIN: Final = 3.0  # seconds beyond a blocking command until its connection counts as dead
+OWN_CONNECTIONS: Final = 5  # that record failures; each is held for a round trip only
+
+
+class Wiring:
+    """The parts of one server process, connected and not started. The launcher starts and stops them.
+
+    `background` are the loops beside managers and heartbeat, in the order in which they start.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        registry: Registry,
+        *,
+        clock: Clock,
+        job_levels: JobLevels | None,
+        line: Line | None,
+        on_beat: Callable[[bool], object],
+    ) -> None:
+        self._config = config
+        self._registry = registry
+        self._clock = clock
+        self._job_levels = job_levels
+        self._line = line
+        self._suspects = line.suspects if line else ()
+        self._on_beat = on_beat
+        self.redis_state = RedisState(clock)
+        self.report = ErrorReporter(config.error_handlers)
+        self.info = ProcessInfo.of_this_process(config, now=clock.now(), is_alone=bool(self._suspects))
+        self.work_state = WorkState(table=line.table if line else None)
+        self.redis = RedisPool(config.redis, size=OWN_CONNECTIONS)
+        self._dead_limits = DeadLimits(
+            max_jobs=config.dead_max_jobs, timeout_in_seconds=config.dead_timeout_in_seconds
+        )
+        self._tracker = ExecutionTracker()
+        self.heartbeat = self._make_heartbeat()
+        self._parts = self._make_parts()
+        self._fetchers: list[Fetcher] = []
+        self.managers = [self._make_manager(name) for name in config.capsules]
+        self.background = [] if self._suspects else self._make_background()
+
+    def disconnect(self) -> None:
+        """Close every connection. Only when all has ended."""
+        for each in (*self.managers, *self.background):
+            each.disconnect()
+        self.redis.close()
+
+    def _make_heartbeat(self) -> Heartbeat:
+        hub_loop = get_hub().loop
+        config = self._config
+        return Heartbeat(
+            info=self.info,
+            connect=config.redis.connect,
+            work_state=self.work_state,
+            tracker=self._tracker,
+            clock=self._clock,
+            redis_state=self.redis_state,
+            report=self.report,
+            dialect=Dialect(config.dialect) if config.dialect else None,
+            on_beat=lambda is_first: hub_loop.run_callback_threadsafe(gevent.spawn, self._on_beat, is_first),
+            on_signal=lambda name: os.kill(os.getpid(), getattr(signal, f"SIG{name}")),
+            show_title=_title_setter(),
+        )
+
+    def _make_parts(self) -> Parts:
+        config = self._config
+        return Parts(
+            registry=self._registry,
+            server_middleware=tuple(config.server_middleware),
+            work_state=self.work_state,
+            failures=self._make_failures(),
+            tracker=self._tracker,
+            job_logger=JobLogger(
+                skip=config.skip_default_job_logging,
+                attributes=config.logged_job_attributes,
+                show_args=ArgsFilter() if config.log_args else None,
+                levels=self._job_levels,
+            ),
+            clock=self._clock,
+            report=self.report,
+        )
+
+    def _make_failures(self) -> FailureRecorder:
+        config = self._config
+        return FailureRecorder(
+            identity=self.info.identity,
+            redis=self.redis,
+            options=FailureOptions(
+                max_retries=config.max_retries,
+                dead_limits=self._dead_limits,
+                unknown=config.unknown,
+                backtrace_cleaner=config.backtrace_cleaner,
+                death_handlers=config.death_handlers,
+            ),
+            clock=self._clock,
+            redis_state=self.redis_state,
+            report=self.report,
+            surroundings=self.heartbeat,
+        )
+
+    def _make_manager(self, capsule_name: str) -> Manager:
+        capsule = self._config.capsules[capsule_name]
+        surroundings: dict[str, Any] = {
+            "identity": self.info.identity,
+            "capsule": capsule,
+            "connect": self._connect_for_fetch,
+            "surroundings": self.heartbeat,
+            "redis_state": self.redis_state,
+            "report": self.report,
+        }
+        if self._suspects:
+            fetcher: Fetcher = SuspectFetcher(
+                self._suspects, redis=self.redis, convict=self._convict, **surroundings
+            )
+        else:
+            fetcher = Fetcher(**surroundings)
+        self._fetchers.append(fetcher)
+        return Manager(capsule, fetcher, self._parts)
+
+    def _convict(self, work: UnitOfWork, error: PoisonPill) -> None:
+        handler = self._registry.get(str(parse(work.raw)["class"]))
+        self._parts.failures.convicted(work, error, handler)
+
+    def _make_background(self) -> list[Poller | Audit | SweepLoop]:
+        loops: list[Poller | Audit | SweepLoop] = [self._make_poller(), self._make_audit()]
+        return loops if self._line else [*loops, self._make_sweep_loop()]
+
+    def _make_poller(self) -> Poller:
+        config = self._config
+        return Poller(
+            connection=config.redis.connect(),
+            client_middleware=config.client_middleware,
+            surroundings=self.heartbeat,
+            clock=self._clock,
+            redis_state=self.redis_state,
+            report=self.report,
+            poll_interval=partial(poll_interval, config),
+            dead_limits=self._dead_limits,
+        )
+
+    def _make_audit(self) -> Audit:
+        return Audit(
+            identity=self.info.identity,
+            connection=self._config.redis.connect(),
+            fetchers=self._fetchers,
+            work_state=self.work_state,
+            every=self.heartbeat.every,
+            redis_state=self.redis_state,
+            report=self.report,
+        )
+
+    def _make_sweep_loop(self) -> SweepLoop:
+        connection = self._config.redis.connect()
+        return SweepLoop(
+            Sweeper(connection, ttl=self._config.heartbeat_ttl, clock=self._clock),
+            connection=connection,
+            redis_state=self.redis_state,
+            report=self.report,
+        )
+
+    def _connect_for_fetch(self) -> RedisConnection:
+        return self._config.redis.connect(read_timeout=BLOCK + READ_MARGIN)
+
+
+def _title_setter() -> Callable[[str], object]:
+    """Shows a title in `ps` when the package `setproctitle` is there, else does nothing."""
+    try:
+        from setproctitle import setproctitle  # an extra
+    except ImportError:
+        return lambda _title: None
+    return setproctitle
