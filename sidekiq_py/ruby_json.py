@@ -15,23 +15,29 @@ from typing import Any
 
 import msgspec
 
+from sidekiq_py.grisu import digits_of
+
 MAX_NESTING = 100  # Ruby's JSON.generate and JSON.parse both refuse more
 
-# Floats that msgspec and Ruby may spell differently: big, tiny, or with an exponent. Matching inside a
-# string is harmless, it only costs the slow way.
+# Floats that msgspec and Ruby may spell differently: big, tiny, with an exponent, and for the newer json all
+# but those of one or two decimals. Matching inside a string is harmless, it only costs the slow way.
 _ODD_FLOAT = re.compile(rb"(?:^|[\[,:])-?(?:\d{11,}\.|[\d.]+e|0\.000)")
-_TO_TIDY = re.compile(rb'"(?:[^"\\]|\\.)*"|[ \t\r\n]+|-?\d+(?:\.\d+)?[eE][+-]?\d+|-?\d+\.\d+')
+_ODD_MODERN_FLOAT = re.compile(rb"(?:^|[\[,:])-?(?:\d{11,}\.|[\d.]+e|\d+\.\d{3})")
+_TO_TIDY = re.compile(
+    rb'"(?:[^"\\]|\\.)*"|[ \t\r\n]+|-?\d+(?:\.\d+)?[eE][+-]?\d+|-?\d+\.\d+|-0(?!\d)',
+)
 _encode = msgspec.json.encode
 
 
 def generate(value: object, *, modern_floats: bool = False) -> bytes:
     """JSON text of plain data: no spaces, raw UTF-8, shortest floats, in Ruby's spelling.
 
-    `modern_floats` chooses between the two generations of Ruby's json: `1e+20` (the one beside Sidekiq 8)
-    instead of `1.0e+20`. Raises ValueError for NaN and Infinity, TypeError for what JSON can't say.
+    `modern_floats` chooses between the two generations of Ruby's json: the one beside Sidekiq 8 writes
+    `1e+20` instead of `1.0e+20`, and now and then other digits (see `grisu`). Raises ValueError for NaN and
+    Infinity, TypeError for what JSON can't say.
     """
     text = _encode(value)
-    if _ODD_FLOAT.search(text) is None:
+    if (_ODD_MODERN_FLOAT if modern_floats else _ODD_FLOAT).search(text) is None:
         return text
     return "".join(_spell(value, modern_floats)).encode()
 
@@ -62,8 +68,9 @@ def float_text(number: float, *, modern: bool = False) -> str:
     sign = "-" if math.copysign(1.0, number) < 0 else ""
     if number == 0:
         return f"{sign}0.0"
-    digits, exponent = _shortest(abs(number))
-    return sign + (_modern(digits, exponent) if modern else _classic(digits, exponent))
+    if modern:
+        return sign + _modern(*_by_grisu(abs(number)))
+    return sign + _classic(*_shortest(abs(number)))
 
 
 def _shortest(number: float) -> tuple[str, int]:
@@ -73,6 +80,12 @@ def _shortest(number: float) -> tuple[str, int]:
     digits = (whole + fraction).lstrip("0")
     leading_zeros = len(whole + fraction) - len(digits)
     return digits.rstrip("0"), int(power or 0) + len(whole) - 1 - leading_zeros
+
+
+def _by_grisu(number: float) -> tuple[str, int]:
+    """The same, with the digits that the json beside Sidekiq 8 finds."""
+    digits, last = digits_of(number)
+    return digits.rstrip("0"), last + len(digits) - 1
 
 
 def _classic(digits: str, exponent: int) -> str:
@@ -114,7 +127,7 @@ def _tidy_token(token: bytes, modern_floats: bool | None) -> bytes:
         return token if b"\\" not in token else _encode(msgspec.json.decode(token))
     if token[0] in b" \t\r\n":
         return b""
-    return _tidy_float(token, modern_floats)
+    return b"0" if token == b"-0" else _tidy_float(token, modern_floats)
 
 
 def _tidy_float(token: bytes, modern: bool | None) -> bytes:

@@ -100,6 +100,7 @@ def test_a_number_without_json_form_is_refused(number):
         (b'["1.50 1e2", "a\\"1.50"]', b'["1.50 1e2","a\\"1.50"]'),
         (b"[" + b"9" * 5000 + b"]", b"[" + b"9" * 5000 + b"]"),
         (b'{"a":1,"a":2}', b'{"a":1,"a":2}'),
+        (b'[-0,-0.0,-10,"-0"]', b'[0,-0.0,-10,"-0"]'),
     ],
 )
 def test_tidying_changes_the_spelling_and_nothing_else(text, tidied):
@@ -140,3 +141,26 @@ def test_what_some_ruby_would_lose_is_known_with_its_reason(text):
 )
 def test_what_every_ruby_can_read_is_fine(text):
     assert unreadable_by_ruby(text) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "classic", "modern"),
+    [
+        (1795490000.7986042, "1795490000.7986042", "1795490000.7986043"),
+        (1795490000.494856, "1795490000.494856", "1795490000.4948561"),
+        (0.93565599323484, "0.93565599323484", "0.9356559932348401"),
+        (1.23e22, "1.23e+22", "1.2300000000000001e+22"),
+        (5e-324, "5.0e-324", "5e-324"),
+        (2.2250738585072014e-308, "2.2250738585072014e-308", "2.2250738585072014e-308"),
+        (1.7976931348623157e308, "1.7976931348623157e+308", "1.7976931348623157e+308"),
+        (0.0009765625, "0.0009765625", "0.0009765625"),
+    ],
+)
+def test_the_json_beside_sidekiq_8_does_not_always_find_the_shortest_digits(number, classic, modern):
+    assert (float_text(number), float_text(number, modern=True)) == (classic, modern)
+    assert (generate([number]), generate([number], modern_floats=True)) == (
+        f"[{classic}]".encode(),
+        f"[{modern}]".encode(),
+    )
+    assert tidy(f"[{modern}]".encode()) == f"[{modern}]".encode()
+    assert float(modern) == number
