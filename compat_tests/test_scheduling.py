@@ -192,7 +192,7 @@ def test_ruby_finds_nothing_that_it_would_choke_on(
     for number, fields in enumerate(CHOKING.values()):
         raw.lpush("queue:python", envelope % (job_class.encode(), number, fields))
     eventually(lambda: sum(map(raw.zcard, ("schedule", "retry", "dead"))) == len(CHOKING), 30)
-    ours.kill()
+    ours.stop()
 
     raw.zadd(set_name, dict.fromkeys(raw.zrange(set_name, 0, -1), LONG_AGO), xx=True)
 
