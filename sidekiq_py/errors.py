@@ -46,6 +46,12 @@ class ArgumentsMisfit(SidekiqError, TypeError):
     ruby_class = "ArgumentError"
 
 
+class JobTimeout(SidekiqError):
+    """Raised inside a job that has run for longer than its handler's `timeout`."""
+
+    ruby_class = "Timeout::Error"
+
+
 class PoisonPill(SidekiqError):
     """The job's process died while it ran, again and again: the last time it was alone."""
 

@@ -43,6 +43,7 @@ def options(
     retry_for: float | timedelta | None = None,
     retry_queue: str | None = None,
     log_level: str | None = None,
+    timeout: float | timedelta | None = None,
     **more: Any,
 ) -> None:
     """What `@job` and `set` take, Ruby's sidekiq_options. Only what is given is stored, in the order given.
@@ -51,6 +52,9 @@ def options(
     retry_for: seconds to go on retrying. retry_queue: where retries wait. backtrace: True, or how many lines
     to keep with the error. dead: False keeps an exhausted job out of the dead set. tags: shown in the Web UI
     and in logs. log_level: of the job's own log lines. Any other key is carried along.
+
+    timeout: seconds that a run may take in a Python server, for `@job` alone; then JobTimeout is raised where
+    the handler waits, and the job fails. It can't interrupt what computes without ever waiting.
     """
 
 
@@ -141,6 +145,8 @@ class Setter(Generic[P, R]):
     @_takes_options(options)
     def set(self, **given: Any) -> Setter[P, R]:
         """The job class with these options for the next push; see `options`."""
+        if "timeout" in given:
+            raise InvalidJob(f"timeout belongs to the handler: @job({self.handler.name!r}, timeout=…)")
         return Setter(self.handler, {**self._given, **declared_options(given)}, self._client)
 
 
@@ -189,7 +195,9 @@ class Declaration:
         self._given = given
 
     def __call__(self, function: Callable[P, R]) -> Job[P, R]:
-        handler = Handler(self._name, function, dict(self._given))
+        given = dict(self._given)
+        timeout = given.pop("timeout", None)
+        handler = Handler(self._name, function, given, timeout=timeout)
         registry.add(handler)
         return Job(handler, function)
 

@@ -14,7 +14,7 @@ import gevent
 from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter
-from sidekiq_py.errors import InvalidPayload, Shutdown
+from sidekiq_py.errors import InvalidPayload, JobTimeout, Shutdown
 from sidekiq_py.failures import FailureRecorder
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.job_logger import JobLogger
@@ -23,7 +23,7 @@ from sidekiq_py.logger import current_tid, new_tid
 from sidekiq_py.metrics.execution import ExecutionTracker
 from sidekiq_py.middleware import ServerMiddleware, compose
 from sidekiq_py.payload import Payload, parse
-from sidekiq_py.registry import Registry
+from sidekiq_py.registry import Handler, Registry
 from sidekiq_py.work_state import Running, WorkState
 
 YIELD_AFTER: Final = 0.001  # seconds of work; then fetch and the other jobs have a turn before the next one
@@ -107,6 +107,8 @@ class Processor:
             handler = parts.registry.lookup(job["class"])
 
             def perform() -> object:
+                if handler.timeout is not None:
+                    return _within(handler.timeout, handler, job)
                 return handler.function(*handler.bind(job["args"]))
 
             if parts.server_middleware:
@@ -161,6 +163,14 @@ def _ran_inside(
 
     compose(links, (job, queue), noted)()
     return ran
+
+
+def _within(seconds: float, handler: Handler, job: Payload) -> object:
+    """Run the handler, and interrupt it when its time is over: where it waits, for it must give way."""
+    with gevent.Timeout(
+        seconds, JobTimeout(f"{handler.name} ran for longer than its timeout, {seconds:g} s")
+    ):
+        return handler.function(*handler.bind(job["args"]))
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
 from sidekiq_py.arguments import Bind, Signature
@@ -33,6 +34,7 @@ class Handler:
     name: str
     function: Callable[..., object]
     options: dict[str, Any] = field(default_factory=dict)
+    timeout: float | None = None  # seconds that a run may take
     retry_in: RetryIn | None = None
     retries_exhausted: RetriesExhausted | None = None
     signature: Signature = field(init=False, repr=False)
@@ -42,6 +44,7 @@ class Handler:
         _check_name(self.name)
         _check_function(self.name, self.function)
         self.options = _declared(self.name, self.options)
+        self.timeout = _timeout(self.name, self.timeout)
         self.signature = Signature(self.name, self.function)
         self.bind = self.signature.binder()
 
@@ -139,6 +142,15 @@ def _declared(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         return {**DEFAULT_OPTIONS, **declared_options(options)}
     except InvalidJob as error:
         raise InvalidHandler(f"{name}: {error}") from error
+
+
+def _timeout(name: str, given: object) -> float | None:
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        raise InvalidHandler(f"{name}: timeout is a number of seconds above 0, or a timedelta, got {given!r}")
+    return float(seconds)
 
 
 def _path(function: object) -> Sequence[str]:

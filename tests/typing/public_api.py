@@ -28,7 +28,7 @@ def hard_job(name: str, count: int = 1) -> bytes:
     return name.encode() * count
 
 
-@job("TimedJob", retry_for=timedelta(hours=1), dead=False, log_level="debug", retry_queue="slow")
+@job("TimedJob", retry_for=timedelta(hours=1), dead=False, log_level="debug", timeout=30)
 def timed(when: datetime, *rest: float) -> None: ...
 
 

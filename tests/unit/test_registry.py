@@ -187,3 +187,14 @@ def test_discarded_names_are_free_again() -> None:
     registry.add(Handler("HardJob", other_job))
 
     assert registry.names() == ["HardJob"]
+
+
+@pytest.mark.parametrize(("given", "seconds"), [(None, None), (30, 30.0), (timedelta(minutes=1), 60.0)])
+def test_a_timeout_is_seconds_or_a_timedelta(given, seconds):
+    assert Handler("HardJob", hard_job, timeout=given).timeout == seconds
+
+
+@pytest.mark.parametrize("given", [0, -1, True, "5", float("inf"), float("nan"), timedelta(0)])
+def test_a_timeout_that_is_none_is_refused(given):
+    with pytest.raises(InvalidHandler, match="HardJob: timeout is a number of seconds above 0"):
+        Handler("HardJob", hard_job, timeout=given)
