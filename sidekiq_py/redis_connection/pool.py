@@ -35,6 +35,7 @@ class RedisPool:
         self.timeout = timeout
         self._pid = 0
         self._place: Any = None
+        _import_what_connecting_needs()
 
     @contextmanager
     def connection(self) -> Iterator[RedisConnection]:
@@ -124,6 +125,17 @@ def _under_gevent() -> bool:
     """Asked without importing gevent, which clients in threads or without concurrency don't need."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("socket"))
+
+
+def _import_what_connecting_needs() -> None:
+    """Now, while one thread is here: the first calls may come from many at once.
+
+    Under gevent up to 26.7 a thread that waits for a module which another one imports may wait for ever.
+    """
+    import sidekiq_py.redis_connection.connection  # noqa: F401
+
+    if _under_gevent():
+        _ = sys.modules["gevent"].config.resolver  # imported at the first look-up of a name otherwise
 
 
 def _place_for_shelf() -> Any:

@@ -38,3 +38,21 @@ def test_patching_leaves_the_list_of_installed_packages_as_it_was() -> None:
     )
 
     assert said == "True gevent._socket3\n"
+
+
+def test_a_pool_brings_what_connecting_needs_before_threads_can_wait_for_each_other_s_imports() -> None:
+    said = run_python(
+        """
+        from sidekiq_py.patch import patch
+        patch()
+        import sys
+        from sidekiq_py.redis_connection import RedisOptions, RedisPool
+
+        wanted = {"redis", "gevent.resolver.thread"}
+        before = wanted & sys.modules.keys()
+        RedisPool(RedisOptions())
+        print(before, wanted <= sys.modules.keys())
+        """
+    )
+
+    assert said == "set() True\n"
