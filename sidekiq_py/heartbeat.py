@@ -1,8 +1,8 @@
 """The beat: tells the world every ten seconds that this process lives, and learns what the world is like.
 
 Runs in a native thread with a connection of its own, so that a handler which burns CPU for minutes doesn't
-make its process look dead. Once a second it also listens for signals that Web pages leave in Redis and for
-paused queues. Ruby twin: Sidekiq::Launcher#heartbeat.
+make its process look dead. Once a second it also listens for signals that Web pages leave in Redis.
+Ruby twin: Sidekiq::Launcher#heartbeat.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Heartbeat:
     """Beats, listens, and keeps what it learned where fetch and retry read it (`fetch.Surroundings`).
 
     Redis: `processes`, `<identity>`, `<identity>:work` (and `:workers` while a 6.4 may read it),
-    `<identity>-signals`, `stat:*`, execution metrics; reads `paused` and the other processes' `info`.
+    `<identity>-signals`, `stat:*`, execution metrics; reads the other processes' `info`.
     """
 
     def __init__(
@@ -97,7 +97,6 @@ class Heartbeat:
         self.has_ended = True
         self.is_quiet = False
         self.process_count = 1
-        self.paused: frozenset[str] = frozenset()
         self.dialect = dialect or UNKNOWN
         self.ruby_is_here = False
         self._old_ruby_may_read = dialect in (None, Dialect.SIX)
@@ -128,15 +127,8 @@ class Heartbeat:
         self._on_beat(not known)
 
     def listen(self) -> None:
-        """Obey a signal that a Web page or an API client left for us, and look which queues are paused."""
-        signal, paused = self._connection.pipeline(
-            [("RPOP", keys.signals(self._info.identity)), ("SMEMBERS", keys.PAUSED)]
-        )
-        for reply in (signal, paused):
-            if isinstance(reply, Exception):
-                raise reply
-        self.paused = frozenset(name.decode() for name in paused)
-        self._obey(signal)
+        """Obey a signal that a Web page or an API client left for us."""
+        self._obey(self._connection.call("RPOP", keys.signals(self._info.identity)))
 
     def sign_off(self, connection: RedisConnection) -> None:
         """After the thread has ended: the last counts and metrics, and no more entry in `processes`.

@@ -19,7 +19,6 @@ class Surroundings:
     """What a heartbeat would have learned."""
 
     process_count: int = 1
-    paused: frozenset[str] = frozenset()
     dialect: Dialect = UNKNOWN
     ruby_is_here: bool = False
     beats_requested: int = 0

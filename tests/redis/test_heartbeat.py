@@ -360,18 +360,6 @@ def test_a_word_that_is_no_signal_of_ours_is_a_warning(bench, raw, caplog, name)
 # -- what it learns ------------------------------------------------------------------------------------
 
 
-def test_paused_queues_are_known_after_a_look(bench, raw):
-    heartbeat = bench.heartbeat()
-    raw.sadd("paused", "low", "ünïcode")
-
-    heartbeat.listen()
-
-    assert heartbeat.paused == {"low", "ünïcode"}
-    raw.delete("paused")
-    heartbeat.listen()
-    assert heartbeat.paused == frozenset()
-
-
 @pytest.mark.parametrize(
     ("neighbours", "dialect", "ruby_is_here", "count"),
     [
