@@ -13,7 +13,7 @@ import click
 
 from sidekiq_py.cli_help import ServerCommand, WideCommand, option_parameters, version_option
 from sidekiq_py.did_you_mean import did_you_mean
-from sidekiq_py.errors import InvalidConfig
+from sidekiq_py.errors import InvalidConfig, RedisAuthError, RedisDown, RedisError
 from sidekiq_py.exit_code import ExitCode
 
 if TYPE_CHECKING:
@@ -85,6 +85,21 @@ def config(*, wants_json: bool, **given: Any) -> int:
     return ExitCode.OK
 
 
+@commands.command(params=option_parameters(), context_settings=CONTEXT)
+@click.option("--all", "everywhere", is_flag=True, help="Also claims whose owner is not registered: scans.")
+def rescue(*, everywhere: bool, **given: Any) -> int:
+    """Put the jobs of dead processes back on their queues, now and by hand.
+
+    Servers do it by themselves, once a heartbeat has expired; this is for the day on which none is left to do
+    it. The jobs of processes that live are never touched.
+    """
+    from sidekiq_py.rescue_report import rescue_all
+
+    for line in rescue_all(_resolve(given).redis.connect(), everywhere=everywhere):
+        click.echo(line)
+    return ExitCode.OK
+
+
 @commands.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def demo(arguments: Sequence[str]) -> int:
@@ -103,6 +118,8 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(ExitCode.USAGE, f"{_explained(error)}\nSee {PROGRAM} -h")
     except InvalidConfig as error:
         return _fail(ExitCode.USAGE, str(error))
+    except (RedisDown, RedisAuthError, RedisError) as error:
+        return _fail(ExitCode.REDIS, str(error))
     except click.Abort:
         return _fail(ExitCode.CRASH, "interrupted")
 
