@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint unit compat bench clean
+.PHONY: demo test soak lint unit compat bench clean
 
 $(VENV)/.demo-installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ unit: $(VENV)/.dev-installed
 
 compat: $(VENV)/.dev-installed
 	$(BIN)/pytest compat_tests
+
+soak: $(VENV)/.dev-installed
+	$(BIN)/pytest tests compat_tests -m soak --timeout 1200
 
 bench: $(VENV)/.dev-installed
 	$(BIN)/python benchmarks/run.py $(BENCH)

@@ -13,6 +13,7 @@ from typing import Final
 
 from sidekiq_py import keys
 from sidekiq_py.errors import RedisError
+from sidekiq_py.failpoint import failpoint
 from sidekiq_py.redis_connection import Arg, Command, RedisConnection
 from sidekiq_py.scripts import load
 
@@ -50,6 +51,7 @@ def requeue(connection: RedisConnection, identity: str, works: Iterable[UnitOfWo
     moved = 0
     for name, payloads in _by_queue(works).items():
         names = [keys.claim(identity, name), keys.queue(name)]
+        failpoint("requeue.send")
         try:
             moved += connection.run_script(_REQUEUE, names, list(reversed(payloads)))
         except RedisError as error:  # a key of another type; the other queues' jobs go back all the same

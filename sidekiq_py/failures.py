@@ -22,6 +22,7 @@ from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.config import BacktraceCleaner, DeathHandler, UnknownClass
 from sidekiq_py.dialect import milliseconds, timestamp_like
 from sidekiq_py.errors import InvalidPayload, PoisonPill, RedisDown, UnknownJobClass
+from sidekiq_py.failpoint import failpoint
 from sidekiq_py.job_retry import Discard, Kill, Retry, RetryIn, Verdict, decide, next_retry_count
 from sidekiq_py.mend import mend, shell_for
 from sidekiq_py.payload import (
@@ -287,6 +288,7 @@ class FailureRecorder:
         backoff = Backoff()
         may_have_run = False
         while True:
+            failpoint("settle.send")
             try:
                 reply = self._redis.run_script(
                     script, [keys.claim(self._identity, work.queue), *others], args
@@ -296,6 +298,7 @@ class FailureRecorder:
                 self._redis_state.went_down(error)
                 gevent.sleep(backoff.next_pause())
             else:
+                failpoint("settle.reply")
                 self._redis_state.is_up()
                 break
         if may_have_run or reply != not_ours:

@@ -26,6 +26,7 @@ from sidekiq_py.capsule import Capsule
 from sidekiq_py.claims import UnitOfWork, acknowledgement, requeue
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.errors import RedisDown, RedisError
+from sidekiq_py.failpoint import failpoint
 from sidekiq_py.idle_wait import IdleWait
 from sidekiq_py.look_ahead import LookAhead
 from sidekiq_py.redis_connection import Command, RedisConnection, Reply
@@ -90,10 +91,13 @@ class Fetcher:
 
     def retrieve_work(self) -> UnitOfWork | None:
         """The next job to run; None when the capsule is quiet and nothing more will come."""
-        return self._ready.get()
+        work = self._ready.get()
+        failpoint("job.taken")
+        return work
 
     def acknowledge(self, work: UnitOfWork) -> None:
         """The job is done: strike it out of its claim list with the next round trip."""
+        failpoint("job.done")
         self._finished.append(work)
         self.release()
 
@@ -219,7 +223,9 @@ class Fetcher:
         before, self._asked_at = self._asked_at, monotonic()
         self._on_its_way = finished
         try:
+            failpoint("fetch.send")
             replies = self._connection.pipeline(commands)
+            failpoint("acknowledge.reply" if finished else "fetch.reply")
         except RedisDown:
             self._finished = finished + self._finished  # once more when Redis is back
             raise
@@ -293,7 +299,7 @@ class Fetcher:
 
     def _wait_idle(self, free: int) -> None:
         """Wait until a push, an acknowledgement or the end; BLMOVE watches as many queues as may run."""
-        skipped = self._paused | self._complained  # what the heartbeat knows of pauses may be older
+        skipped = self._paused | self._complained
         watched = [name for name in self._fetch_order() if name not in skipped]
         if not self._idle.arm(watched, free):
             self._wake.wait(POLL_UNWATCHED)

@@ -14,6 +14,7 @@ import gevent
 
 from sidekiq_py import keys
 from sidekiq_py.errors import RedisDown, SidekiqError
+from sidekiq_py.failpoint import failpoint
 from sidekiq_py.redis_connection import RedisConnection
 
 BLOCK: Final = 2  # seconds; far below the heartbeat's TTL, so that a frozen process is not served when dead
@@ -102,6 +103,8 @@ class Watcher:
         try:
             self._learn_client_id()
             raw = self._connection.call("BLMOVE", keys.queue(self._name), self._claim, "RIGHT", "LEFT", BLOCK)
+            if raw is not None:
+                failpoint("idle.reply")
         except SidekiqError as refused:
             self._client_id = None
             error = refused

@@ -84,6 +84,8 @@ class Manager:
             logger.error(
                 "Redis is down: %d unfinished jobs stay claimed until a rescue: %s", len(unfinished), error
             )
+        for processor in self._processors:
+            processor.is_interrupted = True
         for greenlet in self._greenlets.values():
             greenlet.kill(Shutdown, block=False)
         gevent.joinall(list(self._greenlets.values()), timeout=CLEAN_UP_TIME)

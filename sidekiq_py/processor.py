@@ -50,6 +50,7 @@ class Processor:
         self.tid = new_tid()
         self._fetcher = fetcher
         self._parts = parts
+        self.is_interrupted = False  # the manager has put this one's job back; a Shutdown comes
         self._yielded_at = 0.0
         self._dropped = False  # whether middleware kept the last job that went well from running
 
@@ -128,10 +129,10 @@ class Processor:
                 self._log_end(elapsed)
             return
         self._parts.tracker.count(name, None)
-        if any(isinstance(cause, Shutdown) for cause in causes(error)):
+        if self.is_interrupted and any(isinstance(cause, Shutdown) for cause in causes(error)):
             self._parts.work_state.interrupted += 1
             self._parts.job_logger.interrupted(elapsed)
-            raise Shutdown  # the manager has put the job back already
+            raise Shutdown
         self._record_failure(job, work, error, elapsed)
 
     def _log_end(self, elapsed: float) -> None:

@@ -19,6 +19,7 @@ import msgspec
 
 from sidekiq_py import keys
 from sidekiq_py.errors import RedisAuthError, RedisError
+from sidekiq_py.failpoint import failpoint
 from sidekiq_py.redis_connection import Redis
 from sidekiq_py.scripts import load
 
@@ -59,7 +60,7 @@ def owners(redis: Redis) -> dict[str, Owner]:
 def _owner(text: bytes) -> Owner:
     try:
         return msgspec.json.decode(text, type=Owner)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Owner()
 
 
@@ -138,6 +139,7 @@ def _rescue_queue(
         moved: int = redis.run_script(_RESCUE, [identity, claim, keys.queue(queue_name)], batch)
         if moved < 0:
             return False
+        failpoint("rescue.reply")
         into.requeued += moved
     return True
 

@@ -18,6 +18,7 @@ from sidekiq_py.component import Component, ErrorReporter, RedisState
 from sidekiq_py.config import Config
 from sidekiq_py.dialect import timestamp_like
 from sidekiq_py.errors import InvalidPayload, RedisError
+from sidekiq_py.failpoint import failpoint
 from sidekiq_py.mend import mend, shell_for
 from sidekiq_py.middleware import Chain, ClientMiddleware, compose
 from sidekiq_py.payload import Payload, fields, parse, rebuild, write_changes
@@ -108,7 +109,11 @@ class Poller(Component):
         found = [self._promotion(set_name, member, now) for member in members]
         promotions = [promotion for promotion in found if promotion is not None]
         words: list[Arg] = [word for promotion in promotions for word in promotion]
+        if words:
+            failpoint("promote.send")
         moved = self._connection.run_script(_PROMOTE, [set_name, keys.QUEUES], words) if words else 0
+        if moved:
+            failpoint("promote.reply")
         if moved < len(promotions):
             self._postpone_stuck(set_name, promotions, now)
         # Nothing moved: another poller was faster, and has the rest too.

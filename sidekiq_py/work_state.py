@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from sidekiq_py.claims import UnitOfWork
+from sidekiq_py.failpoint import failpoint
 from sidekiq_py.payload import Payload
 from sidekiq_py.running_table import RunningTable
 
@@ -42,6 +43,7 @@ class WorkState:
             if slot is None:
                 slot = self._slots[tid] = self.table.new_slot()
             self.table.begin(slot, running.work.raw, monotonic())
+        failpoint("job.begun")
 
     def end(self, tid: str, *, failed: bool) -> None:
         del self.running[tid]

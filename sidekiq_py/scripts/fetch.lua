@@ -15,7 +15,8 @@ local taken, room = {}, {}
 
 for i = 1, n do
   taken[i], room[i] = {}, 0
-  if redis.call('SISMEMBER', KEYS[2], ARGV[3 + i]) == 1 then
+  -- A damaged `paused` is no reason to stop everything.
+  if redis.pcall('SISMEMBER', KEYS[2], ARGV[3 + i]) == 1 then
     taken[i] = false
   else
     local length, claimed = redis.pcall('LLEN', KEYS[2 + i]), redis.pcall('LLEN', KEYS[2 + n + i])

@@ -12,6 +12,7 @@ from tests.process.stage import LONG, Stage, new_jid
 HANDLERS = """
 import dataclasses, datetime, logging, sys
 import gevent, greenlet
+from sidekiq_py import Shutdown
 
 @job("Look")
 def look(*args):
@@ -64,6 +65,7 @@ ENDINGS = {
     "GreenletExit": lambda: throw(greenlet.GreenletExit()),
     "its own kill": lambda: gevent.getcurrent().kill(),
     "gevent.Timeout": lambda: throw(gevent.Timeout(1)),
+    "Shutdown": lambda: throw(Shutdown()),
     "MemoryError": lambda: throw(MemoryError()),
     "BaseException": lambda: throw(BaseException("bare")),
     "endless recursion": overflow,
@@ -241,6 +243,7 @@ def test_annotated_arguments_come_converted(stage: Stage):
         ("BaseException", "BaseException"),
         ("endless recursion", "RecursionError"),
         ("a group of errors", "ExceptionGroup"),
+        ("Shutdown", "sidekiq_py.errors.Shutdown"),
         ("an error without words", "server0_handlers.Rude"),
         ("an error of a megabyte", "ValueError"),
         ("an error with half a character", "ValueError"),

@@ -149,6 +149,13 @@ def test_no_slot_stays_empty_while_any_queue_has_jobs(bench, queues):
 # -- paused --------------------------------------------------------------------------------------------
 
 
+def test_a_damaged_paused_key_stops_nothing(bench):
+    bench.raw.set("paused", "no set")
+    bench.push("open", "o1")
+
+    assert run(bench.start("open"), 1) == ["o1"]
+
+
 @pytest.mark.parametrize("queues", [("paused", "open"), ("paused,5", "open,1")])
 def test_a_paused_queue_is_passed_over_until_it_is_open_again(bench, queues):
     bench.raw.sadd("paused", "paused")
