@@ -21,4 +21,8 @@ def rescue_all(redis: Redis, *, everywhere: bool) -> Iterator[str]:
         if rescued := rescue(redis, identity, owner.queues):
             total += rescued.requeued
             yield f"{identity}: {rescued.requeued} back on {', '.join(owner.queues) or 'no queue'}"
-    yield f"{total} job{'' if total == 1 else 's'} of {len(dead)} dead process{'' if len(dead) == 1 else 'es'}"
+    yield f"{_count(total, 'job', 'jobs')} of {_count(len(dead), 'dead process', 'dead processes')}"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
