@@ -11,6 +11,7 @@ import pytest
 import redis as redis_py
 
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
+from tests.helpers import emptied
 from tests.server_process import ServerProcess, server_starter
 from tests.servers import MATRIX, Kind, Server, start_server
 
@@ -40,7 +41,7 @@ def matrix_server(
 def redis_client(redis_server: Server) -> Iterator[redis_py.Redis]:
     """A plain redis-py client for arranging and asserting; replies are bytes. Empties the server first."""
     client = redis_py.Redis(unix_socket_path=str(redis_server.socket_path), decode_responses=False)
-    client.flushall()
+    emptied(client)
     yield client
     client.close()
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import redis as redis_py
+
 from sidekiq_py.clock import Clock
 
 T = TypeVar("T")
@@ -63,3 +65,9 @@ def run_python(code: str, *arguments: str, timeout: float = 60.0) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def emptied(raw: redis_py.Redis) -> None:
+    """Nobody connected and nothing stored: a server killed a moment ago may still be served, else."""
+    raw.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    raw.flushall()

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import redis as redis_py
 
-from tests.helpers import eventually
+from tests.helpers import emptied, eventually
 from tests.server_process import ServerProcess, run_sidekiq_py
 from tests.servers import Server
 
@@ -162,5 +162,5 @@ class Stage:
 def on(redis_server: Server, directory: Path) -> Stage:
     """A stage on this Redis, which it empties."""
     raw = redis_py.Redis(unix_socket_path=str(redis_server.socket_path), decode_responses=False)
-    raw.flushall()
+    emptied(raw)
     return Stage(directory, redis_server.url, raw)

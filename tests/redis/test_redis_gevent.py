@@ -30,6 +30,7 @@ NATIVE_THREAD = """
 from gevent import monkey
 monkey.patch_all()
 import gevent
+gevent.get_hub()  # as in a server: two threads that make their first hub at once can wait for each other
 start_new_thread = monkey.get_original("_thread", "start_new_thread")
 allocate_lock = monkey.get_original("_thread", "allocate_lock")
 wanted = []
