@@ -57,6 +57,7 @@ class Lifeguard:
         if worker.has_booted:
             stories = {job.fingerprint: death.story_of_job(job.at) for job in worker.table.running()}
             news = worker.news
+            self._sweeper.spared.add(news.identity)  # else its suspects would have this crash counted twice
             self._casualties.append(Casualty(worker.pid, news.identity, news.queues, stories))
             self._not_before = 0.0
         if death.code != 0:

@@ -65,6 +65,7 @@ class Sweeper:
         self._clock = clock
         self._isolate = isolate
         self.every = ttl / 4
+        self.spared: set[str] = set()  # whose deaths were seen, and are being dealt with
         now = clock.monotonic()
         self._not_before = now + self.every  # who boots after an outage may be the first to see Redis again
         self._next_scan = now + SCAN_EVERY * random.random()
@@ -83,7 +84,8 @@ class Sweeper:
             return 0
         if server_uptime(self._redis) < self._ttl + self.every:
             return 0
-        return sum(self._rescue(identity, owner) for identity, owner in self._dead().items())
+        dead = [(identity, owner) for identity, owner in self._dead().items() if identity not in self.spared]
+        return sum(self._rescue(identity, owner) for identity, owner in dead)
 
     def _is_my_turn(self) -> bool:
         lock = ("SET", keys.SWEEP_LOCK, "1", "NX", "PX", int(self.every * 1000))
