@@ -1,13 +1,15 @@
 """Compares what Redis says this process has claimed with what its memory holds, and heals the difference.
 
 The reply to a fetch can be lost on its way: the job is claimed and nobody knows. A Redis that failed over can
-have forgotten that a job was acknowledged. Either shows as a claim that memory doesn't know; seen at two
-looks in a row, it is run, or struck out when it was acknowledged lately.
+have forgotten that a job was acknowledged. Either shows as a claim that memory doesn't know. Seen at two
+looks in a row, it is run, or struck out when it was acknowledged lately. The second look waits until every
+request that was sent before the first one is answered: a reply that is slow to come is not lost.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from time import monotonic
@@ -43,15 +45,16 @@ class Audit(Component):
         self._work_state = work_state
         self._every = every
         self._unknown: dict[str, Counter[bytes]] = {}  # by queue, at the last look
-        self._is_first = True
+        self._looked_at = math.inf  # monotonic seconds; infinity before the first tick, which doesn't look
+        self._by_queue = {queue: fetcher for fetcher in fetchers for queue in fetcher.queues}
 
     def tick(self) -> float:
-        if self._is_first:
-            self._is_first = False
-        else:
-            for fetcher in self._fetchers:
-                for queue in fetcher.queues:
-                    self._look_at(queue, fetcher)
+        if self._looked_at == math.inf:
+            self._looked_at = 0.0
+        elif self._looked_at < min(fetcher.asking_since() for fetcher in self._fetchers):
+            for queue, fetcher in self._by_queue.items():
+                self._look_at(queue, fetcher)
+            self._looked_at = monotonic()
         return self._every
 
     def disconnect(self) -> None:

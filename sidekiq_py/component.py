@@ -6,17 +6,20 @@ Ruby twin: Sidekiq::Component.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 import gevent
 from gevent.event import Event
 
 from sidekiq_py.backoff import LONGEST_PAUSE, Backoff
 from sidekiq_py.clock import Clock
-from sidekiq_py.errors import RedisDown
+from sidekiq_py.errors import OUTAGE
 
 logger = logging.getLogger("sidekiq")
+
+# What a Redis says that answers who reads and refuses who writes.
+REFUSALS: Final = ("READONLY", "UNBLOCKED", "NOREPLICAS", "MISCONF", "NOPERM")
 
 ErrorHandler: TypeAlias = Callable[[BaseException, Mapping[str, Any]], object]
 
@@ -44,9 +47,10 @@ class ErrorReporter:
 
 
 class RedisState:
-    """Whether Redis answers, for all parts of the process: one log line when it stops, one when it is back.
+    """Whether Redis serves, for all parts of the process: one log line when it stops, one when it is back.
 
-    Any thread or greenlet may report; the worst a race does is a second line.
+    A Redis that only refuses to write goes on answering those who read, so it is back when every part that
+    was refused has had its way. Any thread or greenlet may report; the worst a race does is a second line.
     """
 
     settling = 1.0  # seconds after an outage in which connections still learn of it, one by one
@@ -55,21 +59,25 @@ class RedisState:
         self._clock = clock
         self._down_since: float | None = None
         self._back_since = float("-inf")
+        self._refused: set[Hashable] = set()
 
     @property
     def is_down(self) -> bool:
         return self._down_since is not None
 
-    def went_down(self, error: BaseException) -> None:
-        """A command failed because Redis can't serve."""
+    def went_down(self, error: BaseException, part: Hashable) -> None:
+        """A command of this part failed because Redis can't serve."""
         now = self._clock.monotonic()
         if self._down_since is None and now - self._back_since > self.settling:
             self._down_since = now
             logger.warning("Redis is down: %s. Running jobs go on; fetching resumes when it is back", error)
+        if self.is_down and str(error).startswith(REFUSALS):
+            self._refused.add(part)
 
-    def is_up(self) -> None:
-        """A command succeeded."""
-        if (since := self._down_since) is not None:
+    def is_up(self, part: Hashable) -> None:
+        """A command of this part succeeded."""
+        self._refused.discard(part)
+        if (since := self._down_since) is not None and not self._refused:
             self._down_since = None
             self._back_since = self._clock.monotonic()
             logger.info("Redis is back after %.1f s", self._back_since - since)
@@ -108,10 +116,10 @@ class Component:
         while not self._stopping.is_set():
             try:
                 pause = self.tick()
-                self._redis_state.is_up()
+                self._redis_state.is_up(self)
                 backoff.succeeded()
-            except RedisDown as error:
-                self._redis_state.went_down(error)
+            except OUTAGE as error:
+                self._redis_state.went_down(error, self)
                 pause = backoff.next_pause()
             except Exception as error:  # one bad tick must not end the loop
                 self._report.log(error, {"context": f"{type(self).__name__} failed"})

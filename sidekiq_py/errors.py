@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class SidekiqError(Exception):
     """Base of all errors raised by sidekiq-py."""
@@ -72,9 +74,17 @@ class RedisDown(SidekiqError):
         super().__init__(message)
         self.sent = sent
 
+    @property
+    def is_full(self) -> bool:
+        """Redis has used up its memory: it refuses what would need more, and serves the rest."""
+        return str(self).startswith("OOM")
+
 
 class RedisAuthError(SidekiqError):
     """Redis refuses the user or the password, or the user may not run a command we need."""
+
+
+OUTAGE: Final = (RedisDown, RedisAuthError)  # what a server at work waits out: rights can come back, too
 
 
 class MaybeEnqueued(RedisDown):

@@ -21,7 +21,7 @@ from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.config import BacktraceCleaner, DeathHandler, UnknownClass
 from sidekiq_py.dialect import milliseconds, timestamp_like
-from sidekiq_py.errors import InvalidPayload, PoisonPill, RedisDown, UnknownJobClass
+from sidekiq_py.errors import OUTAGE, InvalidPayload, PoisonPill, RedisDown, UnknownJobClass
 from sidekiq_py.failpoint import failpoint
 from sidekiq_py.job_retry import Discard, Kill, Retry, RetryIn, Verdict, decide, next_retry_count
 from sidekiq_py.mend import mend, shell_for
@@ -293,13 +293,13 @@ class FailureRecorder:
                 reply = self._redis.run_script(
                     script, [keys.claim(self._identity, work.queue), *others], args
                 )
-            except RedisDown as error:
-                may_have_run |= error.sent
-                self._redis_state.went_down(error)
+            except OUTAGE as error:
+                may_have_run |= isinstance(error, RedisDown) and error.sent
+                self._redis_state.went_down(error, work)
                 gevent.sleep(backoff.next_pause())
             else:
                 failpoint("settle.reply")
-                self._redis_state.is_up()
+                self._redis_state.is_up(work)
                 break
         if may_have_run or reply != not_ours:
             return True

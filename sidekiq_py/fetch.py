@@ -10,6 +10,7 @@ Ruby twin: Sidekiq::BasicFetch.
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +26,7 @@ from sidekiq_py.backoff import Backoff
 from sidekiq_py.capsule import Capsule
 from sidekiq_py.claims import UnitOfWork, acknowledgement, requeue
 from sidekiq_py.component import ErrorReporter, RedisState
-from sidekiq_py.errors import RedisDown, RedisError
+from sidekiq_py.errors import OUTAGE, RedisAuthError, RedisDown, RedisError, SidekiqError
 from sidekiq_py.failpoint import failpoint
 from sidekiq_py.idle_wait import IdleWait
 from sidekiq_py.look_ahead import LookAhead
@@ -74,9 +75,11 @@ class Fetcher:
         self._unreturned: list[UnitOfWork] = []  # nobody is to start these any more
         self._finished: list[UnitOfWork] = []
         self._on_its_way: list[UnitOfWork] = []  # acknowledgements sent and not answered
+        self._kept: list[UnitOfWork] = []  # they stay claimed until the end
         self._acknowledged: deque[int] = deque(maxlen=REMEMBERED)  # hashes of payloads
         self._look_ahead = LookAhead(capsule.concurrency, most_ahead)
         self._asked_at = monotonic()
+        self._is_asking = False
         self._held = 0  # claimed and not finished: running or waiting in `_ready`
         self._wake = Event()
         self._quiet = False
@@ -85,6 +88,7 @@ class Fetcher:
         self._idle = IdleWait(identity=identity, connect=connect, deliver=self._deliver)
         self._paused: set[str] = set()  # as the last fetch found them
         self._complained: set[str] = set()
+        self._is_full = False  # as the last BLMOVE was told
         self._loop: gevent.Greenlet[[], None] | None = None
 
     # -- for processors --------------------------------------------------------------------------------
@@ -106,6 +110,11 @@ class Fetcher:
         self._held -= 1
         self._wake.set()
 
+    def keep(self, work: UnitOfWork) -> None:
+        """The job is over and can't leave its claim list: nobody runs it before this process has ended."""
+        self._kept.append(work)
+        self.release()
+
     # -- for the audit ---------------------------------------------------------------------------------
 
     @property
@@ -114,8 +123,13 @@ class Fetcher:
 
     def in_memory(self) -> Counter[bytes]:
         """The payloads that this capsule knows it has claimed, but for the running ones."""
-        works = [*self._finished, *self._on_its_way, *self._unreturned, *self._ready.copy().queue]
-        return Counter(work.raw for work in works if work is not None)
+        ready = [work for work in self._ready.copy().queue if work is not None]
+        works = [*self._finished, *self._on_its_way, *self._kept, *self._unreturned, *ready]
+        return Counter(work.raw for work in works)
+
+    def asking_since(self) -> float:
+        """When the oldest request was sent that may still bring a job, monotonic seconds; else infinity."""
+        return min(self._asked_at if self._is_asking else math.inf, self._idle.armed_since())
 
     def has_acknowledged(self, raw: bytes) -> bool:
         """Whether the job was acknowledged lately."""
@@ -123,8 +137,8 @@ class Fetcher:
 
     def adopt(self, work: UnitOfWork) -> None:
         """Run a job that was claimed for us and never arrived."""
-        self._held += 1
-        self._ready.put(work)
+        self._arrived(work)
+        self._wake.set()
 
     # -- for the manager -------------------------------------------------------------------------------
 
@@ -165,10 +179,10 @@ class Fetcher:
                     self._give_back()
                 self._turn()
                 backoff.succeeded()
-            except RedisDown as error:
+            except OUTAGE as error:
                 if self._stopped:
                     return
-                self._redis_state.went_down(error)
+                self._redis_state.went_down(error, self)
                 gevent.sleep(backoff.next_pause())
             except Exception as error:  # a fetcher that ends would end the whole capsule
                 self._report.log(error, {"context": "fetch failed"})
@@ -216,21 +230,21 @@ class Fetcher:
             count = self._take(order, replies.pop()) if order else 0
         finally:  # what was fetched is ours, whatever became of the acknowledgements
             self._check_acknowledged(acknowledged, finished)
-        self._redis_state.is_up()
+        self._redis_state.is_up(self)
         return count
 
     def _send(self, commands: Sequence[Command], finished: list[UnitOfWork]) -> list[Reply]:
         before, self._asked_at = self._asked_at, monotonic()
-        self._on_its_way = finished
+        self._on_its_way, self._is_asking = finished, True
         try:
             failpoint("fetch.send")
             replies = self._connection.pipeline(commands)
             failpoint("acknowledge.reply" if finished else "fetch.reply")
-        except RedisDown:
+        except SidekiqError:
             self._finished = finished + self._finished  # once more when Redis is back
             raise
         finally:
-            self._on_its_way = []
+            self._on_its_way, self._is_asking = [], False
         self._look_ahead.measured(
             finished=len(finished),
             seconds=self._asked_at - before,
@@ -258,7 +272,7 @@ class Fetcher:
         return [drawn.count(name) for name in order]
 
     def _check_acknowledged(self, reply: Reply, finished: Sequence[UnitOfWork]) -> None:
-        if isinstance(reply, RedisDown):
+        if isinstance(reply, OUTAGE):
             self._finished = [*finished, *self._finished]
             raise reply
         if isinstance(reply, RedisError):
@@ -308,18 +322,31 @@ class Fetcher:
 
     def _deliver(self, queue_name: str, raw: bytes | None, error: Exception | None) -> None:
         """A watched queue gave a job, or nothing for a while, or an error."""
-        if isinstance(error, RedisDown):
-            self._redis_state.went_down(error)
-        elif error is not None:
-            self._complain(queue_name, str(error))
+        if error is not None:
+            self._waited_in_vain(queue_name, error)
+        else:
+            self._is_full = False
         if raw is not None:
-            self._held += 1
-            work = UnitOfWork(queue_name, raw, monotonic())
-            if self._quiet:
-                self._unreturned.append(work)
-            else:
-                self._ready.put(work)
+            self._arrived(UnitOfWork(queue_name, raw, monotonic()))
         self._wake.set()
+
+    def _waited_in_vain(self, queue_name: str, error: Exception) -> None:
+        if isinstance(error, RedisDown) and error.is_full:  # no outage: our script frees memory and may go on
+            if not self._is_full:
+                logger.warning("Redis is full: what waits is taken and run, pushes fail (%s)", error)
+            self._is_full = True
+        elif isinstance(error, RedisDown):
+            self._redis_state.went_down(error, self)
+        elif not isinstance(error, RedisAuthError):  # of that, the next fetch tells
+            self._complain(queue_name, str(error))
+
+    def _arrived(self, work: UnitOfWork) -> None:
+        """A job came that nobody waits for any more if the capsule is quiet."""
+        self._held += 1
+        if self._quiet:
+            self._unreturned.append(work)
+        else:
+            self._ready.put(work)
 
     # -- giving back -----------------------------------------------------------------------------------
 
@@ -335,7 +362,7 @@ class Fetcher:
         unstarted = self._take_unstarted()
         try:
             requeue(self._connection, self._identity, unstarted)
-        except RedisDown:
+        except OUTAGE:
             self._unreturned = unstarted  # the claims are still there; try again when Redis is back
             raise
         self._held -= len(unstarted)

@@ -20,7 +20,7 @@ from sidekiq_py import keys
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.dialect import UNKNOWN, Dialect
-from sidekiq_py.errors import RedisDown
+from sidekiq_py.errors import OUTAGE, RedisDown
 from sidekiq_py.mend import as_shown
 from sidekiq_py.metrics.execution import ExecutionTracker
 from sidekiq_py.payload import generate
@@ -168,13 +168,13 @@ class Heartbeat:
     def _guarded(self, step: Callable[[], None]) -> bool:
         try:
             step()
-        except RedisDown as error:
-            self._redis_state.went_down(error)
+        except OUTAGE as error:
+            self._redis_state.went_down(error, self)
             return False
         except Exception as error:  # one bad beat must not be the last
             self._report.log(error, {"context": "heartbeat failed"})
             return False
-        self._redis_state.is_up()
+        self._redis_state.is_up(self)
         return True
 
     def _wake_up(self) -> None:
@@ -266,7 +266,11 @@ class Heartbeat:
         self.dialect = self._given_dialect or Dialect.of_versions(ruby) or UNKNOWN
 
     def _write_metrics(self) -> None:
-        self._tracker.flush(self._connection, self._clock.now())
+        try:
+            self._tracker.flush(self._connection, self._clock.now())
+        except RedisDown as error:
+            if not error.is_full:  # metrics need new memory; they can wait, the heartbeat needn't
+                raise
 
     def _obey(self, signal: bytes | None) -> None:
         if signal is None:

@@ -6,6 +6,7 @@ and the job goes straight into our claim list.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
@@ -38,6 +39,10 @@ class IdleWait:
     def armed(self) -> int:
         """Jobs that may arrive at any moment; each needs a free slot."""
         return sum(watcher.is_armed for watcher in self._watchers.values())
+
+    def armed_since(self) -> float:
+        """When the oldest unanswered BLMOVE was sent, monotonic seconds; infinity when there is none."""
+        return min((each.armed_at for each in self._watchers.values() if each.is_armed), default=math.inf)
 
     def arm(self, queues: Sequence[str], free: int) -> bool:
         """Watch the first queues, a free slot each. Returns whether every queue is watched."""
@@ -77,11 +82,12 @@ class Watcher:
         self._deliver = deliver
         self._client_id: int | None = None
         self.is_armed = False
+        self.armed_at = 0.0
         self.greenlet: gevent.Greenlet[[], None] | None = None
 
     def arm(self) -> None:
         if not self.is_armed:
-            self.is_armed = True
+            self.is_armed, self.armed_at = True, time.monotonic()
             self.greenlet = gevent.spawn(self._wait)
 
     def unblock(self, connection: RedisConnection) -> None:

@@ -20,7 +20,7 @@ from sidekiq_py.claims import requeue_leftovers
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.clock import Clock
 from sidekiq_py.config import Config
-from sidekiq_py.errors import RedisDown, SidekiqError
+from sidekiq_py.errors import OUTAGE, SidekiqError
 from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import CLEAN_UP_TIME
 from sidekiq_py.redis_connection import ServerInfo, check_server
@@ -217,7 +217,7 @@ class Launcher:
         try:
             self._work_state.requeued += requeue_leftovers(connection, self.identity, self._config.all_queues)
             self._heartbeat.sign_off(connection)
-        except RedisDown as error:
+        except OUTAGE as error:
             logger.error(
                 "Redis is down at the end: jobs that were running stay claimed until a rescue: %s", error
             )

@@ -13,7 +13,7 @@ from typing import Final
 
 from sidekiq_py import keys
 from sidekiq_py.clock import Clock
-from sidekiq_py.errors import RedisDown, SidekiqError
+from sidekiq_py.errors import OUTAGE, SidekiqError
 from sidekiq_py.redis_connection import RedisConnection
 from sidekiq_py.rescuer import Sweeper, rescue_worker
 from sidekiq_py.suspects import Suspect
@@ -82,7 +82,7 @@ class Lifeguard:
             if now >= self._next_sweep:
                 self._next_sweep = now + self._sweeper.pause()
                 self._sweeper.sweep()
-        except RedisDown as error:
+        except OUTAGE as error:
             logger.debug("the supervisor waits for Redis: %s", error)
             self._not_before = now + TRY_AGAIN
             self._sweeper.redis_was_down()

@@ -15,7 +15,7 @@ import gevent
 from sidekiq_py.capsule import Capsule
 from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.component import ErrorReporter
-from sidekiq_py.errors import RedisDown, Shutdown
+from sidekiq_py.errors import OUTAGE, Shutdown
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.processor import Parts, Processor
 from sidekiq_py.stop import Stop
@@ -80,7 +80,7 @@ class Manager:
         requeued = 0
         try:
             requeued = self._fetcher.requeue(unfinished)
-        except RedisDown as error:
+        except OUTAGE as error:
             logger.error(
                 "Redis is down: %d unfinished jobs stay claimed until a rescue: %s", len(unfinished), error
             )

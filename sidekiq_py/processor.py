@@ -64,7 +64,7 @@ class Processor:
                 return
             except Exception as error:  # our own fault, or Redis refuses for good: the job stays claimed
                 self._parts.report.log(error, {"context": "internal error, the job stays in its claim list"})
-                self._fetcher.release()
+                self._fetcher.keep(work)
 
     def process(self, work: UnitOfWork) -> None:
         job = self._load_or_bury(work)

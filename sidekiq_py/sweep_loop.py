@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sidekiq_py.component import Component, ErrorReporter, RedisState
-from sidekiq_py.errors import RedisDown
+from sidekiq_py.errors import OUTAGE
 from sidekiq_py.redis_connection import RedisConnection
 from sidekiq_py.rescuer import Sweeper
 
@@ -27,7 +27,7 @@ class SweepLoop(Component):
         """One sweep; returns the seconds until the next."""
         try:
             self._sweeper.sweep()
-        except RedisDown:
+        except OUTAGE:
             self._sweeper.redis_was_down()
             raise
         return self._sweeper.pause()
