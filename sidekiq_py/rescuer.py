@@ -8,6 +8,7 @@ been the cause. Redis: what `rescue` and `suspects` touch, the heartbeats, `side
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
@@ -67,6 +68,7 @@ class Sweeper:
         self.every = ttl / 4
         self.spared: set[str] = set()  # whose deaths were seen, and are being dealt with
         now = clock.monotonic()
+        self._looked_at = math.inf  # the first look comes when it comes
         self._not_before = now + self.every  # who boots after an outage may be the first to see Redis again
         self._next_scan = now + SCAN_EVERY * random.random()
 
@@ -80,11 +82,18 @@ class Sweeper:
 
     def sweep(self) -> int:
         """One look; returns how many jobs are back on their queues. Raises RedisDown."""
-        if self._clock.monotonic() < self._not_before or not self._is_my_turn():
+        began = self._clock.monotonic()
+        if began - self._looked_at > self._ttl:  # we ourselves stood still
+            self.redis_was_down()
+        self._looked_at = began
+        if began < self._not_before or not self._is_my_turn():
             return 0
         if server_uptime(self._redis) < self._ttl + self.every:
             return 0
         dead = [(identity, owner) for identity, owner in self._dead().items() if identity not in self.spared]
+        if self._clock.monotonic() - began > self.every:  # Redis stood still: nobody could beat
+            self.redis_was_down()
+            return 0
         return sum(self._rescue(identity, owner) for identity, owner in dead)
 
     def _is_my_turn(self) -> bool:

@@ -52,3 +52,21 @@ def test_nobody_is_judged_before_all_had_the_time_to_beat(raw, redis, clock):
     assert sweeper.sweep() == 0
 
     assert raw.llen("queue:low") == 0
+
+
+def test_a_sweeper_that_stood_still_waits_until_the_living_have_spoken(raw, redis, clock):
+    """After a freeze of us and Redis together every heartbeat has expired, and nobody is dead."""
+    sweeper = Sweeper(redis, ttl=1.0, clock=clock)
+    eventually(lambda: server_uptime(redis) > 2)
+    clock.moment += sweeper.every
+    assert sweeper.sweep() == 0
+    raw.hset(keys.CLAIM_OWNERS, DEAD, b'{"queues":["low"]}')
+    raw.lpush(keys.claim(DEAD, "low"), JOB)
+
+    rescued = []
+    for pause in (1.1, *[sweeper.every] * 6):
+        clock.moment += pause
+        raw.delete(keys.SWEEP_LOCK)
+        rescued.append(sweeper.sweep())
+
+    assert rescued == [0, 0, 0, 0, 0, 1, 0]
