@@ -45,6 +45,13 @@ def until(name):
     wait_for(name)
     end()
 
+@job("Fails")
+def fails(name=""):
+    start()
+    if name:
+        wait_for(name)
+    raise ValueError("on purpose")
+
 @job("Kills")
 def kills(after=0.05):
     start()
@@ -117,6 +124,13 @@ class Ruin:
             return True
 
         eventually(all_ended, timeout, every=0.02)
+
+    def assert_once(self, jobs: list[bytes]) -> None:
+        """Each of these ran, none of them twice, nothing else did, and nothing is left anywhere."""
+        self.wait_until_ended(jobs)
+        self.wait_until_clean()
+        assert self.lines("start") == {jid(raw): 1 for raw in jobs}, self.logs
+        assert self.stage.retries() == self.stage.dead() == []
 
     # -- Redis -----------------------------------------------------------------------------------------
 
