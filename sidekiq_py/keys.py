@@ -30,6 +30,7 @@ DEPLOY_LOCK_TTL: Final = 60  # seconds
 
 CLAIM_OWNERS: Final = "sidekiq-py:processes"  # HASH identity -> JSON {hostname, pid, started_at, queues}
 CLAIM_PREFIX: Final = "sidekiq-py:claim:"  # what claim lists begin with; see `claim`
+NOBODY: Final = "sidekiq-py:nobody"  # never exists: the heartbeat of those whose death was seen
 SWEEP_LOCK: Final = "sidekiq-py:sweep"  # STRING, the lock of whoever looks for dead processes; seconds
 CRASHES_TTL: Final = 72 * 60 * 60  # seconds; a job that kills its process three times in these is dead
 
@@ -48,7 +49,7 @@ def claim(identity: str, queue_name: str) -> str:
 
 
 def crashes(jid: str) -> str:
-    """STRING counter: how often a process died while it ran this job; gone 72 h after the last."""
+    """SET of identities: the processes that died while they ran this job; gone 72 h after the last."""
     return f"sidekiq-py:crashes:{jid}"
 
 

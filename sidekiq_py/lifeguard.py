@@ -7,6 +7,7 @@ heartbeats and claims, and what `rescuer` touches.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -32,6 +33,7 @@ class Casualty:
     identity: str
     queues: list[str]
     stories: dict[int, str]
+    was_alone: bool = False  # it ran one suspect at a time, nothing else
 
 
 class Lifeguard:
@@ -57,16 +59,19 @@ class Lifeguard:
         if worker.has_booted:
             stories = {job.fingerprint: death.story_of_job(job.at) for job in worker.table.running()}
             news = worker.news
-            self._sweeper.spared.add(news.identity)  # else its suspects would have this crash counted twice
-            self._casualties.append(Casualty(worker.pid, news.identity, news.queues, stories))
+            is_lane = worker.number == 0
+            self._casualties.append(Casualty(worker.pid, news.identity, news.queues, stories, is_lane))
             self._not_before = 0.0
-        if death.code != 0:
+        if death.code or worker.news.stops or any(worker.table.running()):
             self.suspects += worker.suspects  # those it had not come to; the others are not found any more
 
     def give_suspects_back(self) -> None:
         """Nobody here will run them: back to their queues."""
+        queues: defaultdict[str, set[str]] = defaultdict(set)
         for suspect in self.suspects:
-            self._casualties.append(Casualty(0, suspect.identity, [suspect.queue], {}))
+            queues[suspect.identity].add(suspect.queue)
+        for identity, names in queues.items():
+            self._casualties.append(Casualty(0, identity, sorted(names), {}))
         self.suspects.clear()
 
     def tick(self, workers: Iterable[WorkerProcess]) -> None:
@@ -97,7 +102,12 @@ class Lifeguard:
         while self._casualties:
             casualty = self._casualties[0]
             requeued, suspects = rescue_worker(
-                self._connection, casualty.identity, casualty.queues, stories=casualty.stories
+                self._connection,
+                casualty.identity,
+                casualty.queues,
+                stories=casualty.stories,
+                was_alone=casualty.was_alone,
+                hold_for=self._ttl,
             )
             self._casualties.pop(0)
             self.suspects += suspects
@@ -110,9 +120,13 @@ class Lifeguard:
     def _keep_alive(self, workers: Iterable[WorkerProcess]) -> None:
         """A worker stuck in C code can't beat, but it lives: nobody may take its jobs.
 
-        A frozen one (SIGSTOP) is left to its fate: it may never wake up.
+        A frozen one (SIGSTOP) is left to its fate: it may never wake up. The dead whose suspects still wait
+        for their turn seem to live, else a peer would let these run among others.
         """
-        identities = [each.news.identity for each in workers if each.has_booted and not each.is_frozen]
+        workers = list(workers)
+        identities = {each.news.identity for each in workers if each.has_booted and not each.is_frozen}
+        identities |= {suspect.identity for suspect in self.suspects}
+        identities |= {suspect.identity for each in workers for suspect in each.suspects}
         self._connection.pipeline(
             [("EXPIRE", key, int(self._ttl)) for each in identities for key in (each, keys.work(each))]
         )

@@ -100,17 +100,24 @@ def _nobody(_raw: bytes) -> bool:
 
 
 def rescue(
-    redis: Redis, identity: str, queues: Iterable[str], *, is_suspect: Callable[[bytes], bool] = _nobody
+    redis: Redis,
+    identity: str,
+    queues: Iterable[str],
+    *,
+    is_suspect: Callable[[bytes], bool] = _nobody,
+    was_seen: bool = False,
 ) -> Rescued | None:
     """Put the claimed jobs of a dead process back at the head of their queues, in their old order.
 
     Suspects, told by their payloads, stay claimed and are returned. The registry entry goes when nothing is
-    claimed any more. None when the process lives after all. Any number of rescuers may race or be killed.
+    claimed any more. None when the process lives after all, going by its
+    heartbeat unless its death `was_seen`. Any number of rescuers may race or be killed.
     """
     rescued, is_complete = Rescued(), True
+    heartbeat = keys.NOBODY if was_seen else identity
     for queue_name in queues:
         try:
-            if not _rescue_queue(redis, identity, queue_name, is_suspect, into=rescued):
+            if not _rescue_queue(redis, (heartbeat, identity, queue_name), is_suspect, into=rescued):
                 return None
         except RedisError as error:  # a key of another type; the other queues' jobs come back all the same
             is_complete = False
@@ -124,8 +131,9 @@ def rescue(
 
 
 def _rescue_queue(
-    redis: Redis, identity: str, queue_name: str, is_suspect: Callable[[bytes], bool], *, into: Rescued
+    redis: Redis, place: tuple[str, str, str], is_suspect: Callable[[bytes], bool], *, into: Rescued
 ) -> bool:
+    heartbeat, identity, queue_name = place
     claim = keys.claim(identity, queue_name)
     claimed: list[bytes] = redis.call("LRANGE", claim, 0, -1)
     innocents = []
@@ -136,7 +144,7 @@ def _rescue_queue(
             innocents.append(raw)
     for start in range(0, len(innocents), BATCH):
         batch = innocents[start : start + BATCH]
-        moved: int = redis.run_script(_RESCUE, [identity, claim, keys.queue(queue_name)], batch)
+        moved: int = redis.run_script(_RESCUE, [heartbeat, claim, keys.queue(queue_name)], batch)
         if moved < 0:
             return False
         failpoint("rescue.reply")

@@ -18,7 +18,7 @@ from sidekiq_py.clock import Clock
 from sidekiq_py.redis_connection import Redis
 from sidekiq_py.rescue import Owner, orphans, rescue, server_uptime, unregistered
 from sidekiq_py.running_table import fingerprint
-from sidekiq_py.suspects import MOST_CRASHES, Suspect, count_crash
+from sidekiq_py.suspects import Suspect, count_crash
 
 logger = logging.getLogger("sidekiq")
 
@@ -29,24 +29,42 @@ Isolate: TypeAlias = Callable[[Sequence[Suspect]], object]
 
 
 def rescue_worker(
-    redis: Redis, identity: str, queues: Sequence[str], *, stories: Mapping[int, str]
+    redis: Redis,
+    identity: str,
+    queues: Sequence[str],
+    *,
+    stories: Mapping[int, str],
+    was_alone: bool,
+    hold_for: float,
 ) -> tuple[int, list[Suspect]]:
     """Bring back the jobs of a worker whose death was seen: how many, and those that ran.
 
     `stories` says for each job that ran, by its fingerprint, how that ended. These jobs stay claimed and have
-    their crash counted. Raises RedisDown; then again, later.
+    their crash counted; the heartbeat of the dead goes on for `hold_for` seconds, so that no peer takes them
+    for forgotten. Raises RedisDown; then again, later.
     """
     redis.transaction(
         [
-            ("UNLINK", identity, keys.work(identity), keys.workers(identity)),
+            ("EXPIRE", identity, int(hold_for)),
+            ("UNLINK", keys.work(identity), keys.workers(identity)),
             ("SREM", keys.PROCESSES, identity),
         ]
     )
-    rescued = rescue(redis, identity, queues, is_suspect=lambda raw: fingerprint(raw) in stories)
+    rescued = rescue(
+        redis, identity, queues, is_suspect=lambda raw: fingerprint(raw) in stories, was_seen=True
+    )
     if rescued is None:
         return 0, []
+    if not rescued.suspects:
+        redis.call("UNLINK", identity)
     suspects = [
-        Suspect(identity, queue, raw, count_crash(redis, raw), stories[fingerprint(raw)])
+        Suspect(
+            identity,
+            queue,
+            raw,
+            count_crash(redis, raw, identity=identity, was_alone=was_alone),
+            stories[fingerprint(raw)],
+        )
         for queue, raw in rescued.suspects
     ]
     return rescued.requeued, suspects
@@ -66,7 +84,6 @@ class Sweeper:
         self._clock = clock
         self._isolate = isolate
         self.every = ttl / 4
-        self.spared: set[str] = set()  # whose deaths were seen, and are being dealt with
         now = clock.monotonic()
         self._looked_at = math.inf  # the first look comes when it comes
         self._not_before = now + self.every  # who boots after an outage may be the first to see Redis again
@@ -90,11 +107,11 @@ class Sweeper:
             return 0
         if server_uptime(self._redis) < self._ttl + self.every:
             return 0
-        dead = [(identity, owner) for identity, owner in self._dead().items() if identity not in self.spared]
+        dead = self._dead()
         if self._clock.monotonic() - began > self.every:  # Redis stood still: nobody could beat
             self.redis_was_down()
             return 0
-        return sum(self._rescue(identity, owner) for identity, owner in dead)
+        return sum(self._rescue(identity, owner) for identity, owner in dead.items())
 
     def _is_my_turn(self) -> bool:
         lock = ("SET", keys.SWEEP_LOCK, "1", "NX", "PX", int(self.every * 1000))
@@ -112,9 +129,7 @@ class Sweeper:
         suspects: dict[bytes, int] = {}
 
         def is_suspect(raw: bytes) -> bool:
-            # The death of a host says little about one job among many: only one that was alone is convicted.
-            most = MOST_CRASHES if owner.is_alone else MOST_CRASHES - 1
-            suspects[raw] = min(count_crash(self._redis, raw), most)
+            suspects[raw] = count_crash(self._redis, raw, identity=identity, was_alone=owner.is_alone)
             return self._isolate is not None and suspects[raw] > 1
 
         rescued = rescue(self._redis, identity, owner.queues, is_suspect=is_suspect)

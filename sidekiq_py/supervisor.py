@@ -208,6 +208,7 @@ class Supervisor:
             logger.error("worker %d %s", worker.pid, death.story)
         self._lifeguard.take_over(worker, death)
         if self._kill_at is not None:
+            self._lifeguard.give_suspects_back()
             self._code = max(self._code, death.exit_code)
         elif worker.number == 0:
             pause = self._lane_backoff.next_pause() if death.code and not worker.has_booted else 0.0

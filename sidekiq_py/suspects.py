@@ -12,9 +12,11 @@ from typing import Final, NamedTuple
 
 from sidekiq_py import keys
 from sidekiq_py.redis_connection import Redis
+from sidekiq_py.scripts import load
 
 MOST_CRASHES: Final = 3  # the last of them was alone in its process
 
+_COUNT_CRASH: Final = load("count_crash")
 _JID: Final = re.compile(rb'"jid"\s*:\s*"([^"\\]{1,64})"')
 
 
@@ -32,11 +34,15 @@ class Suspect(NamedTuple):
         return self.crashes >= MOST_CRASHES
 
 
-def count_crash(redis: Redis, raw: bytes) -> int:
-    """Note that a process died while it ran this job; returns how many did within 72 hours."""
+def count_crash(redis: Redis, raw: bytes, *, identity: str, was_alone: bool) -> int:
+    """Note that this process died while it ran this job; returns how many did within 72 hours.
+
+    Noted again, the same death counts no more. One of many jobs is not convicted: three that were unlucky
+    together are innocent, so the count that convicts is only reached by a process that ran nothing else.
+    """
     counter = keys.crashes(crash_id(raw))
-    count, _ = redis.transaction([("INCR", counter), ("EXPIRE", counter, keys.CRASHES_TTL)])
-    return int(count)
+    count = int(redis.run_script(_COUNT_CRASH, [counter], [identity, keys.CRASHES_TTL]))
+    return count if was_alone else min(count, MOST_CRASHES - 1)
 
 
 def acquit(redis: Redis, raw: bytes) -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from sidekiq_py import keys
 from sidekiq_py.rescue import server_uptime
-from sidekiq_py.rescuer import Sweeper
+from sidekiq_py.rescuer import Sweeper, rescue_worker
+from sidekiq_py.running_table import fingerprint
+from sidekiq_py.suspects import Suspect, count_crash
 from tests.helpers import StillClock, eventually
 
 DEAD = "gone:1:aaaaaaaaaaaa"
@@ -32,16 +34,57 @@ def test_the_jobs_of_a_dead_process_are_back_and_its_crash_is_counted(raw, sweep
     assert sweeper.sweep() == 1
 
     assert raw.lrange("queue:low", 0, -1) == [JOB]
-    assert raw.get(keys.crashes("000000000000000000000001")) == b"1"
+    assert raw.smembers(keys.crashes("000000000000000000000001")) == {DEAD.encode()}
 
 
-def test_a_death_that_was_seen_is_not_counted_again(raw, sweeper):
-    sweeper.spared.add(DEAD)
+@pytest.fixture
+def mourn(raw, redis):
+    """What a supervisor does that saw the process die while it ran JOB."""
+
+    def mourn(identity: str = DEAD, *, was_alone: bool = False) -> tuple[int, list[Suspect]]:
+        raw.hset(identity, "beat", "1")
+        raw.hset(keys.CLAIM_OWNERS, identity, b'{"queues":["low"]}')
+        raw.delete(keys.claim(identity, "low"))
+        raw.lpush(keys.claim(identity, "low"), JOB)
+        stories = {fingerprint(JOB): "was killed"}
+        return rescue_worker(redis, identity, ["low"], stories=stories, was_alone=was_alone, hold_for=60)
+
+    return mourn
+
+
+def test_suspects_that_wait_for_their_turn_are_left_to_the_supervisor_that_saw_the_death(raw, sweeper, mourn):
+    mourn()
 
     assert sweeper.sweep() == 0
 
     assert raw.lrange(keys.claim(DEAD, "low"), 0, -1) == [JOB]
-    assert raw.keys("sidekiq-py:crashes:*") == []
+    assert raw.lrange("queue:low", 0, -1) == []
+    assert not raw.sismember("processes", DEAD)
+
+
+def test_a_death_counts_once_however_many_note_it(raw, sweeper, mourn):
+    mourn()
+    raw.delete(DEAD)  # that supervisor died as well
+
+    sweeper.sweep()
+
+    assert raw.smembers(keys.crashes("000000000000000000000001")) == {DEAD.encode()}
+
+
+def test_only_a_crash_alone_in_a_process_convicts(mourn):
+    [crowd] = [mourn(f"gone:{pid}:aaaaaaaaaaaa")[1] for pid in range(1, 6)][-1:]
+    alone = mourn("gone:9:aaaaaaaaaaaa", was_alone=True)[1]
+
+    assert [suspect.is_convicted for suspect in crowd] == [False]
+    assert [suspect.is_convicted for suspect in alone] == [True]
+
+
+def test_crashes_are_counted_when_redis_is_full(raw, redis):
+    raw.config_set("maxmemory", 1)
+    try:
+        assert count_crash(redis, JOB, identity=DEAD, was_alone=True) == 1
+    finally:
+        raw.config_set("maxmemory", 0)
 
 
 def test_nobody_is_judged_before_all_had_the_time_to_beat(raw, redis, clock):
