@@ -1,0 +1,246 @@
+"""Restarts under load: what deploys, limits and init systems do loses nothing and doubles nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.ruin import Ruin, is_alive, jid, send
+from tests.helpers import eventually, rest
+from tests.process.stage import LONG
+
+
+@contextmanager
+def load(ruin: Ruin) -> Iterator[list[bytes]]:
+    """Jobs keep coming during the block; the list has all when it ends."""
+    pushed: list[bytes] = []
+    enough = threading.Event()
+
+    def push() -> None:
+        while not enough.wait(0.02):
+            pushed.extend(ruin.push("Brief", 0.01, count=5))
+
+    pusher = threading.Thread(target=push)
+    pusher.start()
+    try:
+        yield pushed
+    finally:
+        enough.set()
+        pusher.join()
+
+
+@pytest.mark.parametrize("name", ["USR2", "HUP"])
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.soak)])
+def test_rolling_restarts_under_load_lose_and_double_nothing(ruin: Ruin, name: str, times: int):
+    server = ruin.start("-p", "2", "-c", "5")
+
+    with load(ruin) as jobs:
+        for _ in range(times):
+            before = set(server.worker_pids)
+            eventually(lambda: len(set(server.worker_pids)) == 2, LONG)
+            server.signal(name)
+            eventually(lambda before=before: not before & set(server.worker_pids), LONG)
+            eventually(lambda: len(ruin.identities()) == 2, LONG)
+
+    ruin.assert_once(jobs)
+    assert server.stop() == 0
+    assert server.log.count("takes over from") == 2 * times
+
+
+def test_restarts_by_stop_and_start_lose_and_double_nothing(ruin: Ruin):
+    server = ruin.start("-c", "5")
+
+    with load(ruin) as jobs:
+        for _ in range(5):
+            successor = ruin.start("-c", "5")
+            assert server.stop() == 0
+            server = successor
+
+    ruin.assert_once(jobs)
+
+
+def test_a_worker_that_is_killed_while_it_drains_is_rescued(ruin: Ruin):
+    server = ruin.start("-c", "2")
+    jobs = ruin.push("Until", "go", count=2)
+    ruin.wait_until_running(2)
+
+    server.signal("TERM")
+    server.wait_for_log("shutting down")
+    ruin.kill_all_of(server)
+    ruin.stage.let("go")
+    ruin.start()
+    ruin.wait_until_ended(jobs)
+
+    ruin.wait_until_clean()
+    assert ruin.lines("start") == {jid(raw): 2 for raw in jobs}
+
+
+def test_a_rolling_restart_into_broken_code_leaves_the_old_worker_at_work(ruin: Ruin):
+    server = ruin.start("-c", "2")
+    worker = server.worker_pid
+    handlers = ruin.stage.directory / "server0_handlers.py"
+    handlers.write_text("import no_such_module")
+
+    server.signal("USR2")
+    server.wait_for_log("the rolling restart ends here")
+    [job] = ruin.push("Brief")
+    ruin.wait_until_ended([job])
+
+    assert ruin.pids() == {worker}
+    assert server.stop() == 0
+
+
+# -- limits -------------------------------------------------------------------------------------------
+
+
+def test_workers_that_have_run_enough_jobs_are_replaced_one_at_a_time(ruin: Ruin):
+    server = ruin.start("-p", "2", "-c", "2", environ={"SIDEKIQ_MAX_JOBS": "100"})
+
+    with load(ruin) as jobs:
+        eventually(lambda: len(ruin.pids()) >= 4, LONG)
+
+    ruin.assert_once(jobs)
+    assert server.log.count("jobs: it finishes its jobs, then another takes over") >= 2
+    assert server.stop() == 0
+
+
+def test_a_worker_that_has_grown_too_large_is_replaced_when_its_jobs_are_done(ruin: Ruin):
+    handlers = """
+    kept = []
+
+    @job("Leak")
+    def leak():
+        start()
+        kept.append(bytearray(200 * 2**20))
+        wait_for("go")
+        end()
+    """
+    server = ruin.start("-c", "2", "--max-memory", "150MB", handlers=handlers)
+    large = server.worker_pid
+    [leak] = ruin.push("Leak")
+    server.wait_for_log(f"worker {large} holds ")
+
+    ruin.stage.let("go")
+    eventually(lambda: not is_alive(large), LONG)
+    [brief] = ruin.push("Brief")
+
+    ruin.assert_once([leak, brief])
+    assert large not in {int(line.split()[2]) for line in ruin.stage.notes if jid(brief) in line}
+
+
+# -- several workers, and their end -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [("-p", "2"), ()], ids=["-p 2", "SIDEKIQ_COUNT=2"])
+def test_two_workers_share_the_jobs_and_stop_together(ruin: Ruin, how: tuple[str, ...]):
+    server = ruin.start("-c", "1", *how, environ={} if how else {"SIDEKIQ_COUNT": "2"})
+    eventually(lambda: len(ruin.identities()) == 2, LONG)
+    jobs = ruin.push("Until", "go", count=2)
+
+    ruin.wait_until_running(2)
+    ruin.stage.let("go")
+    ruin.assert_once(jobs)
+
+    assert len(ruin.pids()) == 2
+    assert server.stop() == 0
+    assert ruin.identities() == []
+
+
+def test_stopping_the_workers_from_a_web_page_ends_the_supervisor_with_the_last(ruin: Ruin):
+    server = ruin.start("-p", "2")
+    eventually(lambda: len(ruin.identities()) == 2, LONG)
+    first, last = ruin.identities()
+
+    ruin.stage.raw.lpush(f"{first}-signals", "TERM")
+    eventually(lambda: ruin.identities() == [last], LONG)
+    rest(1.0)  # in which a restart would show
+    assert (ruin.identities(), server.is_running) == ([last], True)
+    ruin.stage.raw.lpush(f"{last}-signals", "TERM")
+
+    assert server.wait() == 0
+
+
+def test_a_server_that_never_came_up_ends_with_the_reason_as_its_code(ruin: Ruin):
+    server = ruin.launch("-p", "2", handlers="import no_such_module")
+    jobs = ruin.push("Brief", count=3)
+
+    assert server.wait() == 3, server.log
+
+    assert "no_such_module" in server.log
+    assert ruin.stage.queue() == jobs
+
+
+def test_workers_that_die_while_they_boot_are_started_less_and_less_often(ruin: Ruin):
+    server = ruin.start()
+    handlers = ruin.stage.directory / "server0_handlers.py"
+    handlers.write_text("import os\nwith open('boots', 'a') as f: f.write('.')\nos._exit(9)")
+
+    send(server.worker_pid, "KILL")
+    rest(3.0)
+
+    boots = len((ruin.stage.directory / "boots").read_text())
+    assert 1 <= boots <= 6  # after 0.1, 0.2, 0.4, 0.8… seconds, and each boot takes time
+    assert server.is_running
+    assert server.stop() == 0
+
+
+# -- PID 1 --------------------------------------------------------------------------------------------
+
+
+def can_be_pid_1() -> bool:
+    command = ["unshare", "--pid", "--fork", "true"]
+    return shutil.which("unshare") is not None and subprocess.run(command, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_be_pid_1(), reason="needs the right to make a PID namespace")
+def test_as_pid_1_it_hears_signals_and_reaps_orphans(ruin: Ruin):
+    handlers = """
+    @job("Abandons")
+    def abandons():
+        start()
+        if os.fork() == 0:
+            if os.fork() == 0:
+                time.sleep(0.2)
+            os._exit(0)
+        end()
+    """
+    server = ruin.launch("-c", "2", handlers=handlers)
+    server.kill()
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-m", "sidekiq_py"]
+    environ = {**os.environ, "REDIS_URL": ruin.stage.redis_url, "SIDEKIQ_HEARTBEAT_TTL": "2"}
+    log = ruin.stage.directory / "pid1.log"
+    with log.open("wb") as output:
+        started = subprocess.Popen(
+            [*command, "-r", str(ruin.stage.directory / "server0_handlers.py")],
+            **{"env": environ, "cwd": ruin.stage.directory, "stdout": output, "stderr": output},
+        )
+    try:
+        eventually(ruin.identities, LONG)
+        [child] = children(started.pid)
+        job = ruin.push("Abandons")
+        ruin.wait_until_ended(job)
+        eventually(lambda: len(children(child)) == 1, LONG)  # the worker alone, no zombie
+
+        send(child, "HUP")
+        eventually(lambda: b"takes over from" in log.read_bytes(), LONG)
+        send(child, "TERM")
+        assert started.wait(LONG) == 0, log.read_text()
+    finally:
+        for pid in children(started.pid):
+            send(pid, "KILL")
+        started.kill()
+        started.wait()
+    assert ruin.identities() == []
+
+
+def children(pid: int) -> list[int]:
+    file = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(each) for each in file.read_text().split()] if file.exists() else []
