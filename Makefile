@@ -34,7 +34,7 @@ compat: $(VENV)/.dev-installed
 	$(BIN)/pytest compat_tests
 
 soak: $(VENV)/.dev-installed
-	$(BIN)/pytest tests compat_tests -m soak --timeout 1200
+	$(BIN)/pytest tests compat_tests -m soak --timeout 1200 -o faulthandler_timeout=600
 
 bench: $(VENV)/.dev-installed
 	$(BIN)/python benchmarks/run.py $(BENCH)
