@@ -209,7 +209,8 @@ class Supervisor:
         self._lifeguard.take_over(worker, death)
         if self._kill_at is not None:
             self._lifeguard.give_suspects_back()
-            self._code = max(self._code, death.exit_code)
+            if worker.has_booted:  # one that never did has left nothing undone
+                self._code = max(self._code, death.exit_code)
         elif worker.number == 0:
             pause = self._lane_backoff.next_pause() if death.code and not worker.has_booted else 0.0
             self._next_lane_at = self._clock.monotonic() + pause

@@ -192,6 +192,18 @@ def test_workers_that_die_while_they_boot_are_started_less_and_less_often(ruin: 
     assert server.stop() == 0
 
 
+def test_a_worker_that_dies_booting_while_all_stops_is_no_reason_to_fail(ruin: Ruin):
+    server = ruin.start()
+    boots = ruin.stage.directory / "boots"
+    handlers = ruin.stage.directory / "server0_handlers.py"
+    handlers.write_text("import os, time\nopen('boots', 'a').close()\ntime.sleep(1)\nos._exit(9)")
+
+    send(server.worker_pid, "KILL")
+    eventually(boots.exists, LONG)
+
+    assert server.stop() == 0
+
+
 # -- PID 1 --------------------------------------------------------------------------------------------
 
 
