@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from sidekiq_py.config import Config
 
 PROGRAM: Final = "sidekiq-py"
-RETIRED: Final = {  # flags of older Sidekiqs, by what does their work now
-    "-d": "Run it in the foreground and let systemd, Docker or the like keep it running.",
-    "-L": "Log lines go to stdout; let your process manager store them.",
-    "-P": "Let your process manager know the pid.",
-    "-i": "An index is not needed: every process has an identity of its own.",
+INSTEAD: Final = {  # of flags that older Sidekiqs had
+    ("-d", "--daemon"): "Run it in the foreground and let systemd, Docker or the like keep it running.",
+    ("-L", "--logfile"): "Log lines go to stdout; let your process manager store them.",
+    ("-P", "--pidfile"): "Let your process manager know the pid.",
+    ("-i", "--index"): "An index is not needed: every process has an identity of its own.",
 }
+RETIRED: Final = {flag: reason for flags, reason in INSTEAD.items() for flag in flags}
 SHORT_FLAGS: Final = ("-c", "-C", "-e", "-g", "-h", "-p", "-q", "-r", "-t", "-v", "-V")
 CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
 
@@ -125,11 +126,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _explained(error: click.UsageError) -> str:
+    if isinstance(error, click.NoSuchOption) and (reason := RETIRED.get(error.option_name)):
+        return f"{error.message} {reason}"
     message = error.format_message()
     if not isinstance(error, click.NoSuchOption) or error.possibilities:
         return message
-    if reason := RETIRED.get(error.option_name):
-        return f"{message} {reason}"
     is_short = len(error.option_name) == len("-x")
     return f"{message} Short options are {', '.join(SHORT_FLAGS)}." if is_short else message
 

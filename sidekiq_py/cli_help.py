@@ -39,7 +39,6 @@ EXIT_CODES: Final = (
     ("2", "an option, a variable or a config file can't be followed"),
     ("3", "the handlers can't be imported, or there are none"),
     ("4", "Redis can't be used at start"),
-    ("5", "the command check found problems"),
 )
 
 

@@ -6,11 +6,10 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """0 to 5; anything else is a signal's."""
+    """0 to 4; anything else is a signal's."""
 
     OK = 0
     CRASH = 1
     USAGE = 2  # the command line, the environment or a config file can't be followed
     HANDLERS = 3  # they can't be imported, or there are none
     REDIS = 4  # can't be used at start
-    CHECK = 5  # `check` found problems

@@ -14,11 +14,11 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 from sidekiq_py.bulk import argument_lists
 from sidekiq_py.client import Client, default_client
 from sidekiq_py.client_defaults import defaults
-from sidekiq_py.errors import InvalidJob
+from sidekiq_py.errors import InvalidHandler, InvalidJob
 from sidekiq_py.job_util import declared_options, described, is_finite
 from sidekiq_py.middleware import Chain, ServerMiddleware, compose
 from sidekiq_py.payload import Payload, generate, parse
-from sidekiq_py.registry import Handler, RetriesExhausted, RetryIn, registry
+from sidekiq_py.registry import Handler, RetriesExhausted, RetryIn, registry, without_name
 from sidekiq_py.running_job import RunningJob, current_job, running
 
 __all__ = ["Job", "RunningJob", "Setter", "current_job", "job", "run"]
@@ -209,6 +209,8 @@ def job(name: str, /, **given: Any) -> Declaration:
     Raises InvalidHandler when the name is no Ruby constant or is taken, when the function is asynchronous or
     can't be filled from a JSON array, or when an option makes no sense.
     """
+    if callable(name):  # `@job` alone would otherwise register nothing, and say nothing
+        raise InvalidHandler(without_name(name))
     return Declaration(name, given)
 
 

@@ -17,6 +17,13 @@ from sidekiq_py.payload import Payload, new_jid
 DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {"retry": True, "queue": "default"}
 RETRY_FOR_LIMIT: Final = 1_000_000_000  # seconds, 31 years; larger ones are a moment mistaken for a duration
 _PER_PUSH: Final = frozenset({"class", "args", "jid", "at", "wait", "wait_until"})
+_OTHERS_WORDS: Final[Mapping[str, str]] = {  # what other Python queues call an option: it would mean nothing
+    "max_retries": "retry",
+    "retries": "retry",
+    "queue_name": "queue",
+    "time_limit": "timeout",
+    "soft_time_limit": "timeout",
+}
 _KINDS: Final[Mapping[str, tuple[type | UnionType, str]]] = {
     "retry": (bool | int, "True, False or a number of retries"),
     "backtrace": (bool | int, "True, False or how many lines to keep"),
@@ -93,6 +100,8 @@ def declared_options(given: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidJob(
             f"{key!r} belongs to one push, it is no option of a job; see perform_in and Client.push"
         )
+    for key in options.keys() & _OTHERS_WORDS.keys():
+        raise InvalidJob(f"{key!r} is no option of a job; did you mean {_OTHERS_WORDS[key]!r}?")
     for key, (kinds, words) in _KINDS.items():
         if options.get(key) is not None and not isinstance(options[key], kinds):
             raise InvalidJob(f"{key!r} is {words}, got {described(options[key])}")

@@ -111,6 +111,12 @@ def _check_name(name: object) -> None:
     )
 
 
+def without_name(function: object) -> str:
+    """What to tell who wrote `@job` and no name."""
+    name = getattr(function, "__name__", "")
+    return f'@job needs the name of the Ruby job class, as in @job("{_suggest(name) or "HardJob"}")'
+
+
 def _suggest(name: object) -> str | None:
     parts = [re.split(r"[\W_]+", part) for part in re.split(r"[.:/]+", str(name)) if part]
     guess = "::".join("".join(word[:1].upper() + word[1:] for word in words) for words in parts)

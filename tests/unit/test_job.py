@@ -303,6 +303,13 @@ def test_callbacks_are_kept_on_the_handler(hard_job: Job[..., Any]) -> None:
     assert handler.retries_exhausted is give_up
 
 
+def test_the_decorator_without_a_name_asks_for_one() -> None:
+    def send_welcome_mail() -> None: ...
+
+    with pytest.raises(InvalidHandler, match=r'as in @job\("SendWelcomeMail"\)'):
+        job(send_welcome_mail)  # type: ignore[arg-type]
+
+
 def test_a_name_that_is_taken_is_refused(hard_job: Job[..., Any]) -> None:
     with pytest.raises(InvalidHandler, match="HardJob has two handlers"):
 

@@ -116,6 +116,8 @@ def test_retry_for_is_kept_in_whole_seconds() -> None:
         ({"retry_for": "1h"}, "'retry_for' is a number of seconds, got a str: '1h'"),
         ({"at": 5.0}, "'at' belongs to one push"),
         ({"wait": 5.0}, "'wait' belongs to one push"),
+        ({"max_retries": 3}, r"'max_retries' is no option of a job; did you mean 'retry'\?"),
+        ({"time_limit": 3}, r"'time_limit' is no option of a job; did you mean 'timeout'\?"),
         ({"custom": object}, "custom is a type"),
     ],
 )
