@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tests.helpers import eventually
@@ -105,11 +106,35 @@ class ServerProcess:
         return self.wait(timeout)
 
     def kill(self) -> None:
-        """`kill -9` for it and its workers; returns when it is gone."""
-        for pid in (self.pid, *self.worker_pids):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.wait()
+        """`kill -9` for it and its workers; returns when all are gone, and Redis can't serve them any more."""
+        if self.is_running:
+            self.signal("STOP")  # it may be about to start another worker
+        with ExitStack() as watched:
+            workers = [watched.enter_context(process_handle(pid)) for pid in self.worker_pids]
+            for pid in (self.pid, *self.worker_pids):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait()
+            for worker in workers:  # its first thread may be gone while others still hold the sockets
+                select.select([worker], [], [], BOOT_TIMEOUT)
+
+
+@contextmanager
+def process_handle(pid: int) -> Iterator[int]:
+    """A file descriptor that becomes readable when the last thread of the process has ended."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether its first thread runs; the last one may be ending for some milliseconds more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def run_sidekiq_py(

@@ -17,7 +17,7 @@ from textwrap import dedent
 
 from tests.helpers import eventually
 from tests.process.stage import LONG, Stage, payload
-from tests.server_process import ServerProcess
+from tests.server_process import ServerProcess, is_alive
 
 TTL = 2  # seconds that a heartbeat lives here; everything that waits for deaths is derived from it
 SWEEP = TTL / 4
@@ -175,13 +175,6 @@ def jid(raw: bytes) -> str:
 def send(pid: int, name: str) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, getattr(signal, f"SIG{name}"))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def ours(directory: Path) -> list[int]:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.ruin import Ruin, is_alive, jid, send
+from tests.chaos.ruin import Ruin, jid, send
 from tests.helpers import eventually, rest
 from tests.process.stage import LONG
+from tests.server_process import is_alive
 
 
 @contextmanager

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from tests.chaos.ruin import SWEEP, TTL, Ruin, is_alive, jid, send
+from tests.chaos.ruin import SWEEP, TTL, Ruin, jid, send
 from tests.helpers import eventually
 from tests.process.stage import LONG, payload
+from tests.server_process import is_alive
 
 # -- a worker dies ------------------------------------------------------------------------------------
 

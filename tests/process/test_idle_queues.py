@@ -7,7 +7,8 @@ import time
 import pytest
 
 from sidekiq_py.idle_wait import BLOCK
-from tests.process.stage import Stage
+from tests.helpers import eventually
+from tests.process.stage import LONG, Stage
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
@@ -22,3 +23,14 @@ def test_with_fewer_processors_than_queues_no_queue_waits_for_a_blocking_call_to
         stage.wait_for_note(f"canary {serial}")
 
     assert time.monotonic() - began < 2 * BLOCK
+
+
+def test_once_a_killed_server_is_gone_it_is_handed_no_job(stage: Stage):
+    """Of the tests' own tool: a worker that outlives its killing by a moment would swallow the next test's job."""
+    for _ in range(3):
+        server = stage.start("")
+        eventually(lambda: stage.raw.info("clients")["blocked_clients"], LONG)
+
+        server.kill()
+
+        assert not any(client["cmd"] == "blmove" for client in stage.raw.client_list())
