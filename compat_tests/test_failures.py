@@ -200,6 +200,7 @@ def failed(ruby: Ruby, jid: str, count: int) -> tuple[str, dict[str, Any]] | Non
     return place if place and place[1]["item"]["retry_count"] == count else None
 
 
+@pytest.mark.row("E1")
 def test_text_that_is_no_json_is_buried_byte_for_byte_as_ruby_does(
     ruby: Ruby, raw: Redis, sidekiq_py: SidekiqPy
 ) -> None:
@@ -231,6 +232,7 @@ def test_what_ruby_would_lose_lies_in_the_dead_set_where_its_pages_show_it(
     assert raw.llen("queue:default") == 0
 
 
+@pytest.mark.row("F6")
 def test_the_dead_set_is_trimmed_to_what_ruby_keeps(ruby: Ruby, raw: Redis, sidekiq_py: SidekiqPy) -> None:
     limits = {"dead_max_jobs": 6, "dead_timeout_in_seconds": 1000}
     now = float(ruby.eval("Time.now.to_f"))

@@ -272,6 +272,7 @@ ways = pytest.mark.parametrize("order", [order_by_api, order_by_button, order_al
 Order = Callable[[Ruby, str, str], None]
 
 
+@pytest.mark.row("G10")
 @ways
 def test_quiet_and_stop_are_obeyed_before_the_next_beat_is_due(
     ruby: Ruby, sidekiq_py: Start, raw: Redis, order: Order

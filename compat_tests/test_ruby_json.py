@@ -126,6 +126,7 @@ def test_what_we_write_ruby_writes_with_the_same_bytes(ruby: Ruby, seed: int) ->
     assert written_anew(ruby, texts) == texts
 
 
+@pytest.mark.row("E6")
 def test_what_we_store_again_ruby_reads_and_would_store_alike(ruby: Ruby) -> None:
     chance = random.Random(4)
     foreign = [filled(envelope, chance.choices(PIECES, k=2)) for envelope in ENVELOPES for _ in range(200)]

@@ -81,6 +81,7 @@ def seconds(timestamp: float) -> float:
     return timestamp if isinstance(timestamp, float) else timestamp / 1000
 
 
+@pytest.mark.row("F2")
 @pytest.mark.parametrize("poller", ["ruby", "python", "both"])
 def test_every_due_job_is_moved_once_and_not_before_its_time(
     ruby: Ruby, raw: Redis, sidekiq_py: SidekiqPy, poller: str

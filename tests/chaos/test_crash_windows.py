@@ -45,6 +45,7 @@ def where_is(ruin: Ruin, raw: bytes) -> str:
     return found[0] if found else "nowhere"
 
 
+@pytest.mark.row("A4")
 @pytest.mark.parametrize(("failpoint", "place", "runs_before", "runs"), WINDOWS)
 def test_a_job_whose_process_dies_in_this_moment_is_in_one_place_and_ends(
     ruin: Ruin, failpoint: str, place: str, runs_before: int, runs: int
@@ -61,6 +62,7 @@ def test_a_job_whose_process_dies_in_this_moment_is_in_one_place_and_ends(
     assert ruin.lines("start")[jid(job)] == runs
 
 
+@pytest.mark.row("A4")
 def test_a_job_pushed_to_an_idle_server_that_dies_receiving_it_is_claimed(ruin: Ruin):
     server = ruin.launch("-p", "0", environ={"SIDEKIQ_PY_FAILPOINT": "idle.reply:1"})
     eventually(ruin.identities, LONG)
@@ -74,6 +76,7 @@ def test_a_job_pushed_to_an_idle_server_that_dies_receiving_it_is_claimed(ruin: 
     ruin.assert_once([job])
 
 
+@pytest.mark.row("A4")
 @pytest.mark.parametrize(("failpoint", "place"), [("settle.send:1", "claim"), ("settle.reply:1", "retry")])
 def test_a_failure_is_recorded_once_whenever_its_process_dies(ruin: Ruin, failpoint: str, place: str):
     [job] = ruin.push("Fails")
@@ -87,6 +90,7 @@ def test_a_failure_is_recorded_once_whenever_its_process_dies(ruin: Ruin, failpo
     assert len(ruin.stage.retries()) == 1
 
 
+@pytest.mark.row("A4", "F1")
 @pytest.mark.parametrize(
     ("failpoint", "place"), [("promote.send:1", "schedule"), ("promote.reply:1", "queue")]
 )
@@ -103,6 +107,7 @@ def test_a_due_job_is_enqueued_once_whenever_its_poller_dies(ruin: Ruin, failpoi
     ruin.assert_once([job])
 
 
+@pytest.mark.row("A4")
 def test_jobs_half_put_back_when_the_process_dies_stopping_are_all_there(ruin: Ruin):
     server = ruin.launch(
         *("-p", "0", "-c", "4", "-t", "0.1", "-q", "default", "-q", "low"),
@@ -141,6 +146,7 @@ def orphan(ruin: Ruin, count: int, *queues: str) -> list[bytes]:
     return jobs
 
 
+@pytest.mark.row("A12")
 def test_what_a_rescuer_left_when_it_died_the_next_one_rescues(ruin: Ruin):
     jobs = orphan(ruin, 250, "default", "low")
     queues = ("-q", "default", "-q", "low")
@@ -156,6 +162,7 @@ def test_what_a_rescuer_left_when_it_died_the_next_one_rescues(ruin: Ruin):
     eventually(lambda: not ruin.stage.raw.hexists("sidekiq-py:processes", GONE), LONG)
 
 
+@pytest.mark.row("A13")
 def test_rescuers_that_race_put_each_job_back_once(ruin: Ruin):
     from sidekiq_py.redis_connection import RedisOptions, RedisPool
     from sidekiq_py.rescue import rescue
@@ -170,6 +177,7 @@ def test_rescuers_that_race_put_each_job_back_once(ruin: Ruin):
     assert sorted(ruin.stage.queue()) == sorted(jobs)
 
 
+@pytest.mark.row("A14")
 def test_a_process_with_the_host_name_and_pid_of_a_dead_one_is_another(ruin: Ruin):
     [job] = ruin.push("Until", "go")
     first = ruin.start("-p", "0")

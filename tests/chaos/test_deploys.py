@@ -38,6 +38,7 @@ def load(ruin: Ruin) -> Iterator[list[bytes]]:
         pusher.join()
 
 
+@pytest.mark.row("G6")
 @pytest.mark.parametrize("name", ["USR2", "HUP"])
 @pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.soak)])
 def test_rolling_restarts_under_load_lose_and_double_nothing(ruin: Ruin, name: str, times: int):
@@ -56,6 +57,7 @@ def test_rolling_restarts_under_load_lose_and_double_nothing(ruin: Ruin, name: s
     assert server.log.count("takes over from") == 2 * times
 
 
+@pytest.mark.row("G6")
 def test_restarts_by_stop_and_start_lose_and_double_nothing(ruin: Ruin):
     server = ruin.start("-c", "5")
 
@@ -68,6 +70,7 @@ def test_restarts_by_stop_and_start_lose_and_double_nothing(ruin: Ruin):
     ruin.assert_once(jobs)
 
 
+@pytest.mark.row("G5")
 def test_a_worker_that_is_killed_while_it_drains_is_rescued(ruin: Ruin):
     server = ruin.start("-c", "2")
     jobs = ruin.push("Until", "go", count=2)
@@ -169,6 +172,7 @@ def test_stopping_the_workers_from_a_web_page_ends_the_supervisor_with_the_last(
     assert server.wait() == 0
 
 
+@pytest.mark.row("A16")
 def test_a_server_that_never_came_up_ends_with_the_reason_as_its_code(ruin: Ruin):
     server = ruin.launch("-p", "2", handlers="import no_such_module")
     jobs = ruin.push("Brief", count=3)
@@ -179,6 +183,7 @@ def test_a_server_that_never_came_up_ends_with_the_reason_as_its_code(ruin: Ruin
     assert ruin.stage.queue() == jobs
 
 
+@pytest.mark.row("A16")
 def test_workers_that_die_while_they_boot_are_started_less_and_less_often(ruin: Ruin):
     server = ruin.start()
     handlers = ruin.stage.directory / "server0_handlers.py"
@@ -213,6 +218,7 @@ def can_be_pid_1() -> bool:
     return shutil.which("unshare") is not None and subprocess.run(command, check=False).returncode == 0
 
 
+@pytest.mark.row("G9")
 @pytest.mark.skipif(not can_be_pid_1(), reason="needs the right to make a PID namespace")
 def test_as_pid_1_it_hears_signals_and_reaps_orphans(ruin: Ruin):
     handlers = """

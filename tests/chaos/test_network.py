@@ -49,6 +49,7 @@ def warm(ruin: Ruin) -> None:
 # -- one answer is lost -------------------------------------------------------------------------------
 
 
+@pytest.mark.row("C2")
 def test_jobs_whose_fetch_lost_its_answer_run_once_within_two_looks(ruin: Ruin, line: Proxy):
     server = ruin.start("-c", "4")
     warm(ruin)
@@ -64,6 +65,7 @@ def test_jobs_whose_fetch_lost_its_answer_run_once_within_two_looks(ruin: Ruin, 
     assert "Traceback" not in server.log
 
 
+@pytest.mark.row("C3")
 def test_a_job_that_came_to_an_idle_server_and_was_lost_on_the_way_runs_once(ruin: Ruin, line: Proxy):
     server = ruin.start("-c", "1")
     warm(ruin)
@@ -78,6 +80,7 @@ def test_a_job_that_came_to_an_idle_server_and_was_lost_on_the_way_runs_once(rui
     assert "was claimed, but never arrived" in server.log
 
 
+@pytest.mark.row("C4")
 def test_acknowledgements_whose_answer_is_lost_run_nothing_again_and_count_once(ruin: Ruin, line: Proxy):
     server = ruin.start("-c", "4")
     warm(ruin)
@@ -95,6 +98,7 @@ def test_acknowledgements_whose_answer_is_lost_run_nothing_again_and_count_once(
     assert int(ruin.stage.raw.get("stat:processed")) == len(jobs) + 2
 
 
+@pytest.mark.row("C4")
 def test_a_beat_whose_answer_is_lost_does_not_count_twice(ruin: Ruin, line: Proxy):
     server = ruin.start("-c", "4")
     jobs = ruin.push("Brief", count=50)
@@ -106,6 +110,7 @@ def test_a_beat_whose_answer_is_lost_does_not_count_twice(ruin: Ruin, line: Prox
     assert int(ruin.stage.raw.get("stat:processed")) == 50
 
 
+@pytest.mark.row("C5")
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_failure_whose_record_lost_its_answer_is_one_retry(ruin: Ruin, line: Proxy, times: int):
     ruin.start("-c", "2")
@@ -121,6 +126,7 @@ def test_a_failure_whose_record_lost_its_answer_is_one_retry(ruin: Ruin, line: P
     assert ruin.lines("start") == {jid(job): 1}
 
 
+@pytest.mark.row("C2", "C4")
 def test_requests_that_never_reach_redis_are_made_again(ruin: Ruin, line: Proxy):
     ruin.start("-c", "4")
     cuts = [line.cut_request(script(name), times=3) for name in ("fetch", "acknowledge", "beat")]
@@ -133,6 +139,7 @@ def test_requests_that_never_reach_redis_are_made_again(ruin: Ruin, line: Proxy)
     ruin.assert_once(jobs)
 
 
+@pytest.mark.row("C6")
 def test_a_push_whose_answer_is_lost_is_stored_once_and_says_that_it_may_be(ruin: Ruin, line: Proxy):
     pool = RedisPool(RedisOptions.from_url(line.url))
     client = Client(redis=pool)
@@ -146,6 +153,7 @@ def test_a_push_whose_answer_is_lost_is_stored_once_and_says_that_it_may_be(ruin
     pool.close()
 
 
+@pytest.mark.row("C6")
 def test_a_push_that_never_reached_redis_is_not_stored_and_not_repeated(ruin: Ruin, line: Proxy):
     pool = RedisPool(RedisOptions.from_url(line.url))
     line.cut_request(command("LPUSH"))
@@ -160,6 +168,7 @@ def test_a_push_that_never_reached_redis_is_not_stored_and_not_repeated(ruin: Ru
 # -- lines that break all the time --------------------------------------------------------------------
 
 
+@pytest.mark.row("C1")
 @pytest.mark.parametrize("seconds", [5, pytest.param(30, marks=pytest.mark.soak)])
 def test_connections_killed_ten_times_a_second_lose_and_double_nothing(ruin: Ruin, line: Proxy, seconds: int):
     seed = random.randrange(10**9)
@@ -188,6 +197,7 @@ def open_files(server: ServerProcess) -> int:
     return len(list(Path(f"/proc/{server.worker_pid}/fd").iterdir()))
 
 
+@pytest.mark.row("C20")
 @pytest.mark.parametrize("times", [100, pytest.param(1000, marks=pytest.mark.soak)])
 def test_hundreds_of_reconnects_leave_no_file_and_no_connection_behind(ruin: Ruin, line: Proxy, times: int):
     server = ruin.start("-c", "4")
@@ -209,6 +219,7 @@ def test_hundreds_of_reconnects_leave_no_file_and_no_connection_behind(ruin: Rui
 # -- nobody says that the line is dead ----------------------------------------------------------------
 
 
+@pytest.mark.row("C7")
 @pytest.mark.parametrize("is_idle", [True, False], ids=["idle", "busy"])
 def test_a_half_open_line_is_noticed_and_left(ruin: Ruin, line: Proxy, is_idle: bool):
     """Without an answer a blocking wait is given up after its two seconds and three more."""
@@ -231,6 +242,7 @@ def test_a_half_open_line_is_noticed_and_left(ruin: Ruin, line: Proxy, is_idle: 
     assert max(ruin.lines("start").values()) == 1
 
 
+@pytest.mark.row("C7")
 def test_a_network_that_swallows_everything_for_a_while_costs_nothing(ruin: Ruin, line: Proxy):
     ruin.start("-c", "4")
     jobs = ruin.push("Brief", 0.01, count=50)
@@ -242,6 +254,7 @@ def test_a_network_that_swallows_everything_for_a_while_costs_nothing(ruin: Ruin
     ruin.assert_once(jobs)
 
 
+@pytest.mark.row("C11")
 def test_connections_that_a_firewall_cuts_for_being_idle_fail_no_job(ruin: Ruin, line: Proxy):
     line.idle_cut = 0.5
     server = ruin.start("-c", "2")
@@ -259,6 +272,7 @@ def test_connections_that_a_firewall_cuts_for_being_idle_fail_no_job(ruin: Ruin,
 # -- slow lines ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("C10")
 def test_answers_that_drip_in_are_understood(ruin: Ruin, line: Proxy):
     line.piece = 1
     ruin.start("-c", "4")
@@ -266,6 +280,7 @@ def test_answers_that_drip_in_are_understood(ruin: Ruin, line: Proxy):
     ruin.assert_once(ruin.push("Brief", count=20))
 
 
+@pytest.mark.row("C9")
 def test_large_jobs_on_a_thin_line_run_once_and_the_heart_goes_on_beating(ruin: Ruin, line: Proxy):
     """A fetch whose answer takes longer than two looks of the audit is slow, not lost."""
     server = ruin.start("-c", "2", environ={"SIDEKIQ_HEARTBEAT_TTL": "6"})
@@ -281,6 +296,7 @@ def test_large_jobs_on_a_thin_line_run_once_and_the_heart_goes_on_beating(ruin: 
     ruin.assert_once(jobs)
 
 
+@pytest.mark.row("C8")
 def test_a_far_redis_is_asked_little_and_given_back_what_was_claimed_ahead(ruin: Ruin, line: Proxy):
     line.latency, line.jitter = 0.05, 0.02
     ruin.start("-c", "20")
@@ -292,6 +308,7 @@ def test_a_far_redis_is_asked_little_and_given_back_what_was_claimed_ahead(ruin:
 # -- Redis is away ------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("C13")
 def test_an_outage_of_twice_the_heartbeats_life_kills_nobody_and_runs_nothing_twice(
     own_ruin: Ruin, own_redis: Server
 ):
@@ -316,7 +333,13 @@ def test_an_outage_of_twice_the_heartbeats_life_kills_nobody_and_runs_nothing_tw
     assert int(own_ruin.stage.raw.get("stat:processed")) == 6
 
 
-@pytest.mark.parametrize("way", ["DEBUG SLEEP", pytest.param("CLIENT PAUSE", marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("DEBUG SLEEP", marks=pytest.mark.row("C17")),
+        pytest.param("CLIENT PAUSE", marks=[pytest.mark.row("C18"), pytest.mark.soak]),
+    ],
+)
 def test_a_redis_that_stands_still_for_longer_than_a_heartbeat_lives_has_nobody_rescued(
     own_ruin: Ruin, way: str
 ):
@@ -342,6 +365,7 @@ def stand_still(ruin: Ruin, way: str, seconds: float) -> None:
         rest(seconds)
 
 
+@pytest.mark.row("C14")
 def test_a_redis_with_too_many_clients_is_waited_for(own_ruin: Ruin):
     server = own_ruin.start("-c", "3")
     raw = own_ruin.stage.raw
@@ -358,6 +382,7 @@ def test_a_redis_with_too_many_clients_is_waited_for(own_ruin: Ruin):
     assert "Traceback" not in server.log
 
 
+@pytest.mark.row("C15")
 @pytest.mark.parametrize("how", ["rights", "password"])
 def test_rights_that_are_taken_away_at_work_and_given_back_cost_nothing(own_ruin: Ruin, how: str):
     raw: Any = own_ruin.stage.raw
@@ -392,6 +417,7 @@ def test_rights_that_are_taken_away_at_work_and_given_back_cost_nothing(own_ruin
     assert server.stop() == 0
 
 
+@pytest.mark.row("C12")
 def test_pushes_and_work_survive_a_redis_that_is_killed_again_and_again(own_ruin: Ruin, own_redis: Server):
     """What a client was told is stored is run, whatever happens to Redis afterwards."""
     own_ruin.start("-c", "5")

@@ -29,6 +29,7 @@ def blocks(seconds):
 """
 
 
+@pytest.mark.row("B1")
 def test_jobs_of_a_frozen_server_run_elsewhere_and_what_it_says_late_counts_no_more(ruin: Ruin):
     frozen = ruin.start("-c", "3")
     ended, failing = ruin.push("Until", "go"), ruin.push("Fails", "go")
@@ -58,6 +59,7 @@ def test_jobs_of_a_frozen_server_run_elsewhere_and_what_it_says_late_counts_no_m
     eventually(lambda: frozen.identity in ruin.identities(), LONG)
 
 
+@pytest.mark.row("B2")
 def test_a_short_pause_is_nobody_s_death(ruin: Ruin):
     paused = ruin.start("-c", "3")
     jobs = ruin.push("Until", "go", count=3)
@@ -76,6 +78,7 @@ def test_a_short_pause_is_nobody_s_death(ruin: Ruin):
     assert "rescued" not in living.log
 
 
+@pytest.mark.row("B3", "B4", "B5")
 @pytest.mark.parametrize(
     ("job_class", "argument"),
     [("Computes", 3 * TTL), ("Blocks", 3 * TTL)],

@@ -15,6 +15,7 @@ from tests.server_process import is_alive
 # -- a worker dies ------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("A1")
 def test_jobs_of_a_killed_worker_run_again_as_soon_as_processes_can_boot(ruin: Ruin):
     began = time.monotonic()
     server = ruin.start("-c", "10")
@@ -36,6 +37,7 @@ def test_jobs_of_a_killed_worker_run_again_as_soon_as_processes_can_boot(ruin: R
     assert ruin.stage.dead() == ruin.stage.retries() == []
 
 
+@pytest.mark.row("A1")
 def test_jobs_that_a_killed_worker_had_only_fetched_are_no_suspects(ruin: Ruin):
     server = ruin.start("-c", "1")
     [running, *fetched] = ruin.push("Until", "go", count=5)
@@ -50,6 +52,7 @@ def test_jobs_that_a_killed_worker_had_only_fetched_are_no_suspects(ruin: Ruin):
     assert ruin.stage.raw.keys("sidekiq-py:crashes:*") == []
 
 
+@pytest.mark.row("A5")
 @pytest.mark.parametrize(
     ("how", "reason"),
     [("segfault", "killed by SIGSEGV"), ("abort", "killed by SIGABRT"), ("exit", "ended with code 0")],
@@ -70,6 +73,7 @@ def test_a_worker_that_a_job_crashes_is_replaced_and_the_reason_told(ruin: Ruin,
 # -- jobs that kill -----------------------------------------------------------------------------------
 
 
+@pytest.mark.row("A7", "A8")
 @pytest.mark.parametrize("pills", [1, 2])
 def test_jobs_that_kill_are_dead_after_three_crashes_and_the_innocent_all_run(ruin: Ruin, pills: int):
     server = ruin.start("-c", "10")
@@ -91,6 +95,7 @@ def test_jobs_that_kill_are_dead_after_three_crashes_and_the_innocent_all_run(ru
     assert ruin.stage.raw.keys("sidekiq-py:crashes:*") == []
 
 
+@pytest.mark.row("A5", "A7")
 def test_a_suspect_that_ends_its_process_in_silence_keeps_nobody_waiting(ruin: Ruin):
     handlers = """
     @job("Leaves")
@@ -115,6 +120,7 @@ def test_a_suspect_that_ends_its_process_in_silence_keeps_nobody_waiting(ruin: R
     assert all(ruin.lines("start")[jid(raw)] <= 2 for raw in others)
 
 
+@pytest.mark.row("A9")
 @pytest.mark.parametrize(
     "raw",
     [
@@ -135,6 +141,7 @@ def test_an_odd_payload_does_not_save_a_job_that_kills(ruin: Ruin, raw: bytes):
     ruin.wait_until_clean()
 
 
+@pytest.mark.row("A10")
 def test_a_job_that_outlives_ten_graceful_restarts_is_no_suspect(ruin: Ruin):
     server = ruin.start("-t", "0.1")
     [job] = ruin.push("Until", "go")
@@ -151,6 +158,7 @@ def test_a_job_that_outlives_ten_graceful_restarts_is_no_suspect(ruin: Ruin):
     assert "runs again, alone" not in ruin.logs
 
 
+@pytest.mark.row("A15")
 def test_a_job_out_of_memory_is_retried_like_any_failure(ruin: Ruin):
     handlers = """
     @job("Greedy")
@@ -177,6 +185,7 @@ def test_a_job_out_of_memory_is_retried_like_any_failure(ruin: Ruin):
 # -- a supervisor, a host -----------------------------------------------------------------------------
 
 
+@pytest.mark.row("A11")
 def test_workers_whose_supervisor_is_killed_finish_their_jobs_and_end(ruin: Ruin):
     server = ruin.start("-c", "2")
     worker = server.worker_pid
@@ -195,6 +204,7 @@ def test_workers_whose_supervisor_is_killed_finish_their_jobs_and_end(ruin: Ruin
     assert set(ruin.lines("end")) == {jid(raw) for raw in jobs}
 
 
+@pytest.mark.row("A2")
 def test_jobs_of_a_dead_host_are_rescued_by_another(ruin: Ruin):
     dying, living = ruin.start("-c", "10"), ruin.start("-c", "10", "-q", "elsewhere", "-q", "default")
     send(living.worker_pid, "STOP")  # so that the other gets all
@@ -213,6 +223,7 @@ def test_jobs_of_a_dead_host_are_rescued_by_another(ruin: Ruin):
     assert max(ruin.lines("start").values()) <= 2
 
 
+@pytest.mark.row("A3")
 @pytest.mark.parametrize("seconds", [10, pytest.param(60, marks=pytest.mark.soak)])
 def test_random_kills_lose_nothing(ruin: Ruin, seconds: int):
     seed = random.randrange(10**9)

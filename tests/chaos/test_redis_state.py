@@ -42,6 +42,7 @@ def each_ruin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ruin]:
 # -- on each generation -------------------------------------------------------------------------------
 
 
+@pytest.mark.row("D1", "D17")
 def test_scripts_flushed_again_and_again_fail_no_job(each_ruin: Ruin):
     server = each_ruin.start("-c", "5")
     jobs: list[bytes] = []
@@ -56,6 +57,7 @@ def test_scripts_flushed_again_and_again_fail_no_job(each_ruin: Ruin):
     assert "WARN" not in server.log
 
 
+@pytest.mark.row("D2", "D17")
 def test_after_a_flushall_under_load_the_running_finish_and_new_jobs_run(each_ruin: Ruin):
     server = each_ruin.start("-c", "5")
     running = each_ruin.push("Until", "go", count=3)
@@ -76,6 +78,7 @@ def test_after_a_flushall_under_load_the_running_finish_and_new_jobs_run(each_ru
     assert "Traceback" not in server.log
 
 
+@pytest.mark.row("D3", "D17")
 def test_a_full_redis_is_emptied(each_ruin: Ruin):
     """With memory used up the queue drains, the process stays visible, failures are recorded."""
     raw: Any = each_ruin.stage.raw
@@ -103,6 +106,7 @@ def test_a_full_redis_is_emptied(each_ruin: Ruin):
     assert "Traceback" not in server.log.replace("Traceback (most recent call last):", "", 1)
 
 
+@pytest.mark.row("D4", "D17")
 @pytest.mark.parametrize("at", [None, 4102444800.0], ids=["now", "later"])
 def test_a_push_to_a_full_redis_fails_clearly_and_stores_nothing(each_ruin: Ruin, at: float | None):
     each_ruin.stage.raw.config_set("maxmemory", 1)
@@ -116,6 +120,7 @@ def test_a_push_to_a_full_redis_fails_clearly_and_stores_nothing(each_ruin: Ruin
     assert each_ruin.stage.raw.keys("*") == []
 
 
+@pytest.mark.row("D5", "D17", "D19")
 def test_a_claim_that_redis_threw_away_is_told_at_the_start_and_counted_in_the_end(each_ruin: Ruin):
     each_ruin.stage.raw.config_set("maxmemory-policy", "allkeys-lru")
     server = each_ruin.start("-c", "2")
@@ -181,10 +186,10 @@ def busy(raw: Any, directory: Path) -> Callable[[], object]:
 @pytest.mark.parametrize(
     ("refusal", "word"),
     [
-        (no_replicas, "NOREPLICAS"),
-        (cannot_save, "MISCONF"),
-        (read_only, "READONLY|UNBLOCKED"),
-        (busy, "BUSY"),
+        pytest.param(no_replicas, "NOREPLICAS", marks=pytest.mark.row("D9")),
+        pytest.param(cannot_save, "MISCONF", marks=pytest.mark.row("D10")),
+        pytest.param(read_only, "READONLY|UNBLOCKED", marks=pytest.mark.row("D6")),
+        pytest.param(busy, "BUSY", marks=pytest.mark.row("D12")),
     ],
 )
 def test_a_redis_that_refuses_for_a_while_is_waited_for(
@@ -221,6 +226,7 @@ def test_a_redis_that_refuses_for_a_while_is_waited_for(
         server.stop()
 
 
+@pytest.mark.row("D11")
 def test_a_redis_that_loads_its_data_is_waited_for(tmp_path: Path):
     slow = ("--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024")
     server = start_server("default", tmp_path / "redis", extra_args=slow)
@@ -251,6 +257,7 @@ def test_a_redis_that_loads_its_data_is_waited_for(tmp_path: Path):
 # -- keys that somebody broke -------------------------------------------------------------------------
 
 
+@pytest.mark.row("D13")
 def test_a_failure_that_cannot_be_recorded_is_not_run_again_by_this_process(ruin: Ruin):
     ruin.stage.raw.set("retry", "broken")
     server = ruin.start("-c", "2")
@@ -266,6 +273,7 @@ def test_a_failure_that_cannot_be_recorded_is_not_run_again_by_this_process(ruin
     assert ruin.stage.queue() == [failing]
 
 
+@pytest.mark.row("D13")
 def test_a_damaged_claim_list_stops_neither_its_queue_s_neighbours_nor_itself_when_it_is_gone(ruin: Ruin):
     server = ruin.start("-c", "2", "-q", "low", "-q", "default")
     ruin.stage.raw.set(f"sidekiq-py:claim:{server.identity}|low", "broken")
@@ -307,7 +315,13 @@ def in_step(master: Server, replica: Server) -> bool:
     return bool(sent == got)
 
 
-@pytest.mark.parametrize("way", ["the master dies", "roles are swapped"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("the master dies", marks=pytest.mark.row("D7")),
+        pytest.param("roles are swapped", marks=pytest.mark.row("D6")),
+    ],
+)
 def test_a_server_at_work_follows_sentinel_to_the_next_master(
     pair: tuple[Server, Server], tmp_path: Path, way: str
 ):
@@ -358,6 +372,7 @@ def line(pair: tuple[Server, Server]) -> Iterator[Proxy]:
         yield between
 
 
+@pytest.mark.row("D8")
 def test_a_replica_that_lagged_behind_runs_nothing_again_that_was_acknowledged(
     pair: tuple[Server, Server], line: Proxy, tmp_path: Path
 ):
@@ -390,6 +405,7 @@ def test_a_replica_that_lagged_behind_runs_nothing_again_that_was_acknowledged(
         ruin.end()
 
 
+@pytest.mark.row("D15")
 def test_a_log_whose_end_is_torn_off_leaves_no_job_in_two_places(own_ruin: Ruin, own_redis: Server):
     worker = own_ruin.start("-c", "3")
     jobs = own_ruin.push("Until", "go", count=3) + own_ruin.push("Brief", count=10)

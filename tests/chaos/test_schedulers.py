@@ -18,6 +18,7 @@ def due(ruin: Ruin, count: int, *, key: str = "schedule") -> list[bytes]:
     return jobs
 
 
+@pytest.mark.row("F1")
 @pytest.mark.parametrize("failpoint", ["promote.send", "promote.reply"])
 @pytest.mark.parametrize("key", ["schedule", "retry"])
 def test_a_poller_that_dies_while_it_moves_jobs_loses_and_doubles_none(ruin: Ruin, failpoint: str, key: str):
@@ -37,6 +38,7 @@ def test_a_poller_that_dies_while_it_moves_jobs_loses_and_doubles_none(ruin: Rui
     assert ruin.stage.raw.zcard(key) == 0
 
 
+@pytest.mark.row("F2")
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_pollers_that_race_for_the_same_jobs_enqueue_each_once(ruin: Ruin, count: int):
     for _ in range(2):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.helpers import eventually
 from tests.process.stage import LONG, Stage
 
@@ -33,6 +35,7 @@ def patient():
 """
 
 
+@pytest.mark.row("J3")
 def test_a_job_that_takes_too_long_fails_and_is_retried(stage: Stage):
     stage.start(HANDLERS, "-c", "4")
     stage.push("Patient")

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 PATCHED = "import gevent.monkey; gevent.monkey.patch_all()\n"
 
 BUSY_HUB = """
@@ -65,6 +67,7 @@ def test_a_native_thread_gets_its_lines_out_while_the_hub_is_busy():
     assert [each for each in messages if each != "busy"] == [f"beat {n}" for n in range(50)]
 
 
+@pytest.mark.row("J4")
 def test_jobs_in_patched_threads_and_greenlets_keep_their_own_context():
     entries = [json.loads(line) for line in run(PATCHED + TWO_JOBS)]
 

@@ -68,6 +68,7 @@ def fate(stage: Stage, raw: bytes, queue: str = "default") -> tuple[Place, bytes
     return ("dead", *dead) if dead else ("ran", raw)
 
 
+@pytest.mark.row("E1", "E2", "E5")
 @pytest.mark.parametrize(
     "raw",
     [
@@ -89,6 +90,7 @@ def test_bytes_that_are_not_json_are_dead_byte_for_byte(stage: Stage, raw):
     assert fate(stage, raw) == ("dead", raw)
 
 
+@pytest.mark.row("E3")
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
@@ -112,6 +114,7 @@ def test_json_that_is_no_job_is_dead_inside_a_job_that_says_why(stage: Stage, ra
     assert job["queue"] == "default"
 
 
+@pytest.mark.row("E4")
 @pytest.mark.parametrize(
     "odd",
     [
@@ -171,6 +174,7 @@ def nested(depth: int) -> bytes:
     return b"[" * depth + b"]" * depth
 
 
+@pytest.mark.row("E5")
 @pytest.mark.parametrize("depth", [99, 150, 400, 800])
 @pytest.mark.parametrize("job_class", ["Run", "Fail"])
 def test_deep_arguments_are_run_and_retried(stage: Stage, depth, job_class):
@@ -182,6 +186,7 @@ def test_deep_arguments_are_run_and_retried(stage: Stage, depth, job_class):
     assert nested(depth) in stored
 
 
+@pytest.mark.row("E5")
 @pytest.mark.parametrize("depth", [150, 400, 800])
 def test_deep_arguments_neither_stop_the_scheduler_nor_keep_a_job_from_its_death(stage: Stage, depth):
     jid = new_jid()
@@ -196,6 +201,7 @@ def test_deep_arguments_neither_stop_the_scheduler_nor_keep_a_job_from_its_death
     assert b'"last_words":"for good"' in stored
 
 
+@pytest.mark.row("E6")
 @pytest.mark.parametrize(
     "text",
     [
@@ -221,6 +227,7 @@ def test_a_failed_job_keeps_its_arguments_byte_for_byte(stage: Stage, text):
     assert b'"args":[' + text + b"]" in stored
 
 
+@pytest.mark.row("E7")
 @pytest.mark.parametrize(
     "number", [b"9" * 5000, b"1e400", b"-1e999"], ids=["5,000 digits", "1e400", "-1e999"]
 )
@@ -234,6 +241,7 @@ def test_a_number_that_python_refuses_fails_the_job_and_stays_as_it_is(stage: St
     assert "arguments that Python can't read" in json.loads(stored.replace(number, b"0"))["error_message"]
 
 
+@pytest.mark.row("E9")
 def test_fields_that_are_not_ours_pass_through_a_retry_untouched(stage: Stage):
     foreign = (
         b'"bid":"abc","cattr":{"Current":{"user":"gid://app/User/1"}},"wrapped":"MailJob",'
@@ -250,6 +258,7 @@ def test_fields_that_are_not_ours_pass_through_a_retry_untouched(stage: Stage):
     )
 
 
+@pytest.mark.row("E10")
 @pytest.mark.parametrize(
     "created_at",
     [b"1763952000123", b"1763952000", b"1763952000.25", b'"2026-11-24T02:57:07Z"', b"1.76e90", b"-5", b'"x"'],
@@ -265,6 +274,7 @@ def test_any_form_of_time_survives_a_failure(stage: Stage, created_at):
     assert isinstance(job.get("created_at", 0), int | float)
 
 
+@pytest.mark.row("E14")
 @pytest.mark.parametrize(
     "name", ["os.system", "__class__", "subprocess.Popen", "sidekiq_py.cli", "Run.__globals__", "../x", "é"]
 )
@@ -283,6 +293,7 @@ def test_a_class_name_is_a_key_and_nothing_is_imported_by_it(stage: Stage, name)
     assert not [line for line in stage.notes if line.startswith("import") and name.split(".")[0] in line]
 
 
+@pytest.mark.row("E15")
 def test_two_identical_payloads_both_run_and_each_leaves_once(stage: Stage):
     raw = payload("Run", jid="twin")
     stage.raw.lpush("queue:default", raw, raw, raw)
@@ -292,6 +303,7 @@ def test_two_identical_payloads_both_run_and_each_leaves_once(stage: Stage):
     assert stage.notes.count("ran twin") == 3
 
 
+@pytest.mark.row("E16")
 @pytest.mark.parametrize("queue", ODD_QUEUES)
 def test_queues_of_any_name_are_served_and_retried_to(stage: Stage, queue):
     jid = new_jid()

@@ -74,6 +74,7 @@ def test_a_server_that_finds_no_redis_says_so_in_one_sentence_and_ends(tmp_path:
     assert "canary" not in line
 
 
+@pytest.mark.row("C15", "K2")
 def test_a_password_that_redis_refuses_ends_the_start_and_is_not_shown(stage: Stage):
     stage.raw.config_set("requirepass", "right")
     stage.redis_url += "?password=canary"
@@ -86,6 +87,7 @@ def test_a_password_that_redis_refuses_ends_the_start_and_is_not_shown(stage: St
     assert "canary" not in server.log
 
 
+@pytest.mark.row("C12")
 def test_running_jobs_finish_while_redis_is_away_and_the_rest_runs_when_it_is_back(
     stage: Stage, mortal_redis: Server
 ):
@@ -117,6 +119,7 @@ def test_running_jobs_finish_while_redis_is_away_and_the_rest_runs_when_it_is_ba
     assert int(stage.raw.get("stat:processed")) == 5
 
 
+@pytest.mark.row("C12")
 def test_an_idle_server_outlives_a_restart_of_redis(stage: Stage, mortal_redis: Server):
     server = stage.start(HANDLERS)
 
@@ -133,6 +136,7 @@ def test_an_idle_server_outlives_a_restart_of_redis(stage: Stage, mortal_redis: 
     assert "Traceback" not in server.log
 
 
+@pytest.mark.row("F7")
 def test_a_job_that_fails_while_redis_is_away_is_one_retry_when_it_is_back(
     stage: Stage, mortal_redis: Server
 ):
@@ -154,6 +158,7 @@ def test_a_job_that_fails_while_redis_is_away_is_one_retry_when_it_is_back(
     assert stage.notes.count("failing") == 1
 
 
+@pytest.mark.row("G7")
 def test_a_stop_while_redis_is_away_ends_in_time_and_says_that_jobs_stayed_claimed(
     stage: Stage, mortal_redis: Server
 ):
@@ -171,6 +176,7 @@ def test_a_stop_while_redis_is_away_ends_in_time_and_says_that_jobs_stayed_claim
     assert stage.claimed() == [pushed]
 
 
+@pytest.mark.row("C1")
 def test_connections_that_are_killed_all_the_time_cost_no_job_and_no_second_run(stage: Stage):
     server = stage.start(HANDLERS, "-c", "5", environ={"SIDEKIQ_HEARTBEAT_TTL": "2"})
     for number in range(300):
@@ -188,6 +194,7 @@ def test_connections_that_are_killed_all_the_time_cost_no_job_and_no_second_run(
     assert "Traceback" not in server.log
 
 
+@pytest.mark.row("D1")
 def test_scripts_that_are_flushed_all_the_time_cost_nothing(stage: Stage):
     server = stage.start(HANDLERS, "-c", "5")
     for number in range(200):
@@ -204,6 +211,7 @@ def test_scripts_that_are_flushed_all_the_time_cost_nothing(stage: Stage):
     assert stage.retries() == []
 
 
+@pytest.mark.row("D2")
 def test_after_a_flushall_the_server_shows_up_again_and_works_on(stage: Stage):
     server = stage.start(HANDLERS, "-c", "2")
     stage.push("Long", "a", "go")
@@ -220,6 +228,7 @@ def test_after_a_flushall_the_server_shows_up_again_and_works_on(stage: Stage):
     assert server.stop() == 0
 
 
+@pytest.mark.row("D13")
 def test_a_queue_whose_key_is_no_list_is_named_once_and_the_others_are_served(stage: Stage):
     stage.raw.set("queue:low", "broken")
 
@@ -233,6 +242,7 @@ def test_a_queue_whose_key_is_no_list_is_named_once_and_the_others_are_served(st
     assert server.log.count("queue 'low' is skipped") == 1
 
 
+@pytest.mark.row("D13")
 def test_a_retry_set_that_is_no_sorted_set_costs_no_job(stage: Stage):
     stage.raw.set("retry", "broken")
     stage.let("go")

@@ -183,6 +183,7 @@ def test_an_error_in_middleware_is_a_failure_of_the_job(stage: Stage):
     assert (retry["error_class"], retry["error_message"]) == ("PermissionError", "refused by middleware")
 
 
+@pytest.mark.row("F8")
 def test_a_broken_error_or_death_handler_keeps_nobody_from_his_part(stage: Stage):
     stage.push("Fail", "the end", jid="last", retry=0)
 
@@ -231,6 +232,7 @@ def test_annotated_arguments_come_converted(stage: Stage):
     stage.wait_for_note("booked Ritz 2026 1")
 
 
+@pytest.mark.row("A6")
 @pytest.mark.parametrize(
     ("how", "error_class"),
     [

@@ -92,6 +92,7 @@ def assert_nothing_is_left(stage: Stage) -> None:
     assert "Traceback" not in stage.server.log
 
 
+@pytest.mark.row("G1")
 def test_term_lets_running_jobs_finish_and_takes_no_new_ones(stage: Stage):
     server = stage.start(HANDLERS, "-c", "2")
     stage.push("Long", "a", "go")
@@ -111,6 +112,7 @@ def test_term_lets_running_jobs_finish_and_takes_no_new_ones(stage: Stage):
     assert_nothing_is_left(stage)
 
 
+@pytest.mark.row("G2")
 def test_jobs_that_do_not_finish_in_time_are_next_in_their_queue_once_and_in_order(stage: Stage):
     server = stage.start(HANDLERS, "-c", "3", "-t", "0.5")
     long = []
@@ -154,6 +156,7 @@ def test_a_job_is_back_in_its_queue_before_it_is_interrupted(stage: Stage):
     assert server.wait() == 0
 
 
+@pytest.mark.row("G3", "G12")
 @pytest.mark.parametrize(
     ("job_class", "sums"),
     [
@@ -177,6 +180,7 @@ def test_whatever_a_handler_makes_of_the_interrupt_there_is_one_copy_of_its_job(
     assert sums in server.log
 
 
+@pytest.mark.row("G4")
 def test_tstp_quiets_and_term_ends(stage: Stage):
     server = stage.start(HANDLERS, "-c", "2")
     stage.push("Long", "a", "go")
@@ -199,6 +203,7 @@ def test_tstp_quiets_and_term_ends(stage: Stage):
     assert stage.raw.smembers("processes") == set()
 
 
+@pytest.mark.row("G10")
 def test_signals_left_in_redis_by_a_web_page_are_obeyed(stage: Stage):
     server = stage.start(HANDLERS)
     signals = f"{server.identity}-signals"
@@ -214,6 +219,7 @@ def test_signals_left_in_redis_by_a_web_page_are_obeyed(stage: Stage):
     assert "signal 'NONSENSE' was left for this process and ignored" in server.log
 
 
+@pytest.mark.row("G11")
 def test_a_second_int_waits_no_longer(stage: Stage):
     server = stage.start(HANDLERS, "-t", "600")
     pushed = stage.push("Long", "a")
@@ -227,6 +233,7 @@ def test_a_second_int_waits_no_longer(stage: Stage):
     assert stage.queue() == [pushed]
 
 
+@pytest.mark.row("G11")
 def test_both_ints_count_when_a_busy_handler_delays_their_hearing(stage: Stage):
     server = stage.start(HANDLERS, "-c", "2", "-t", "600")
     pushed = stage.push("Long", "a")
@@ -244,6 +251,7 @@ def test_both_ints_count_when_a_busy_handler_delays_their_hearing(stage: Stage):
     assert stage.queue() == [pushed]
 
 
+@pytest.mark.row("G12")
 def test_a_handler_that_burns_cpu_for_ever_does_not_keep_the_process_alive(stage: Stage):
     server = stage.start(HANDLERS, "-c", "2", "-t", "0.2")
     pushed = {stage.push("Long", "a")}
@@ -300,6 +308,7 @@ CAPSULES = """
 """
 
 
+@pytest.mark.row("G8")
 def test_the_end_of_one_capsule_touches_no_job_of_another(stage: Stage):
     server = stage.start(HANDLERS + CAPSULES, "-c", "1")
     for name in "ab":  # one runs in each capsule

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+
 from sidekiq_py.failures import HAND_BACK_AFTER
 from tests.helpers import eventually
 from tests.process.stage import LONG, Stage
 
 
+@pytest.mark.row("E17")
 def test_by_default_they_are_retried_as_ruby_retries_a_missing_constant(stage: Stage):
     server = stage.start("", environ={"RAILS_ENV": "production"})
     stage.push("Billing::RubyOnly", 1, jid="ruby", retry=3)

@@ -82,6 +82,7 @@ def arrived(fetcher: Fetcher) -> list[bytes]:
     return sorted(fetcher.in_memory().elements())
 
 
+@pytest.mark.row("C2", "C3")
 def test_a_claim_that_never_arrived_runs_at_the_second_look(bench, caplog):
     fetcher, audit = bench.fetcher(), bench.audit()
     bench.claim(b"lost")
@@ -141,6 +142,7 @@ def test_a_claim_that_vanishes_between_two_looks_is_forgotten(bench):
     assert arrived(fetcher) == []
 
 
+@pytest.mark.row("C4", "D8")
 def test_a_job_whose_acknowledgement_redis_forgot_is_struck_out_again(bench, caplog):
     fetcher = bench.fetcher()
     fetcher.start()

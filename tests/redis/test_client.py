@@ -387,6 +387,7 @@ def wired(wire: Wire, tmp_path: Path) -> Iterator[Client]:
         yield Client(url, middleware=Chain(), dialect=7)
 
 
+@pytest.mark.row("C6")
 def test_a_reply_that_got_lost_leaves_the_job_once_and_says_so(
     wired: Client, wire: Wire, raw: redis_py.Redis
 ) -> None:

@@ -200,12 +200,14 @@ def test_arguments_survive_failure_after_failure(harness, args):
     assert b'"retry_count":1' in stored
 
 
+@pytest.mark.row("E12")
 def test_an_error_of_a_megabyte_is_cut_at_10000_characters(harness):
     harness.fail(job(), ValueError("é" * 1_000_000))
 
     assert harness.stored("retry")["error_message"] == "é" * 10_000
 
 
+@pytest.mark.row("E12")
 def test_text_that_utf_8_has_no_bytes_for_is_replaced(harness):
     harness.fail(job(), ValueError("half \ud800 pair"))
 
@@ -367,6 +369,7 @@ def test_an_exhausted_job_is_dead_from_now_on_and_death_handlers_know(harness):
     assert told == [("j1", "boom")]
 
 
+@pytest.mark.row("F8")
 def test_a_death_handler_that_raises_keeps_the_job_from_nobody(harness):
     told = []
     harness.options["death_handlers"] = [lambda job, error: 1 / 0, lambda job, error: told.append(job["jid"])]
@@ -459,6 +462,7 @@ def test_retry_in_that_raises_is_reported_and_the_usual_delay_taken(harness):
 # -- the dead set --------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("F6")
 def test_the_dead_set_is_trimmed_by_count_as_ruby_trims_it_one_below_the_limit(harness):
     harness.options["dead_limits"] = DeadLimits(max_jobs=3)
     harness.raw.zadd("dead", {f"old{n}": harness.clock.moment - 10 + n for n in range(5)})
@@ -625,6 +629,7 @@ def test_a_set_of_another_type_leaves_the_job_claimed_and_the_error_seen(harness
     assert harness.claims() == [encode(job(retry=retry))]
 
 
+@pytest.mark.row("D3")
 @pytest.mark.parametrize("retry", [True, 0])
 def test_failures_are_recorded_when_redis_is_full(harness, retry):
     work = harness.claim(encode(job(retry=retry)))

@@ -107,6 +107,7 @@ def test_a_strict_queue_is_emptied_before_the_next_one_is_touched(bench, concurr
     assert done == ["high0", "high1", "high2", "low0", "low1", "low2"]
 
 
+@pytest.mark.row("H1")
 def test_a_late_job_of_a_strict_queue_overtakes_those_that_wait_below(bench):
     bench.push("low", *(f"low{n}" for n in range(9)))
     fetcher = bench.start("high", "low", concurrency=2)
@@ -128,6 +129,7 @@ def shares(bench: Bench, concurrency: int, **weights: int) -> list[float]:
     return [count / sum(taken) for count in taken]
 
 
+@pytest.mark.row("H2")
 @pytest.mark.parametrize("concurrency", [1, 12])
 def test_weighted_queues_get_their_shares(bench, concurrency):
     assert shares(bench, concurrency, a=3, b=2, c=1) == pytest.approx([3 / 6, 2 / 6, 1 / 6], abs=0.05)
@@ -190,6 +192,7 @@ def test_nothing_is_fetched_by_a_process_whose_heartbeat_is_gone(bench):
 # -- claims --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("E16")
 @pytest.mark.parametrize(
     "queue", ["default", "a:b", "a|b", "with space", "ünïcode ✓", "*", "a\nb", "queue:a", '"', "%s {}"]
 )
@@ -219,6 +222,7 @@ def test_a_payload_comes_with_its_bytes(bench, payload):
     soon(lambda: not bench.raw.exists(keys.claim(IDENTITY, "default")))
 
 
+@pytest.mark.row("E15")
 def test_of_two_equal_payloads_both_run_and_each_acknowledgement_removes_one(bench):
     bench.push("default", "same", "same")
     fetcher = bench.start(concurrency=3)
@@ -352,6 +356,7 @@ def test_a_claim_list_that_somebody_overwrote_costs_no_other_job(bench):
     assert run(fetcher, 1) == ["two"]
 
 
+@pytest.mark.row("D19")
 def test_a_running_job_whose_claim_was_deleted_ends_as_usual(bench):
     bench.push("default", "one", "two")
     fetcher = bench.start(concurrency=1)
@@ -365,6 +370,7 @@ def test_a_running_job_whose_claim_was_deleted_ends_as_usual(bench):
     assert run(fetcher, 1) == ["three"]
 
 
+@pytest.mark.row("D1")
 def test_a_server_that_forgets_its_scripts_is_given_them_again(bench):
     bench.push("default", *(f"{n}" for n in range(50)))
     fetcher = bench.start(concurrency=2)
@@ -417,6 +423,7 @@ def test_an_idle_capsule_has_a_job_the_moment_it_is_pushed(bench):
     assert run(fetcher, 1) == ["job"]
 
 
+@pytest.mark.row("H4")
 def test_waiting_is_in_one_line_with_ruby_s(bench):
     """A BRPOP that came first is served first, the next push is ours."""
     with gevent.Timeout(30):
@@ -449,6 +456,7 @@ def test_more_jobs_than_slots_are_never_claimed(bench):
 # -- quiet and stop ------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("G4")
 def test_quiet_gives_back_what_nobody_started_and_ends_every_processor(bench):
     bench.push("default", *(f"{n}" for n in range(7)))
     fetcher = bench.start(concurrency=5)

@@ -283,6 +283,7 @@ def test_counts_that_could_not_be_written_go_with_the_next_beat(bench, raw):
     assert bench.counters() == totals(13, 1)
 
 
+@pytest.mark.row("C4")
 def test_counts_whose_answer_got_lost_are_counted_once(bench, redis_server: Server, tmp_path: Path):
     with relay(tmp_path, Path(redis_server.socket_path)) as (wire, url):
         bench.options = RedisOptions.from_url(url)
@@ -429,6 +430,7 @@ def test_the_title_tells_how_busy_we_are(bench):
 # -- trouble, thread, end ------------------------------------------------------------------------------
 
 
+@pytest.mark.row("D3")
 def test_the_beat_goes_on_when_redis_is_full(bench, raw):
     heartbeat = bench.heartbeat()
     bench.run("t1", JOB)

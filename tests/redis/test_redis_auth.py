@@ -43,6 +43,7 @@ def test_a_user_with_a_password_opens_the_door(guarded_server, admin):
     assert connection.call("ACL", "WHOAMI") == b"al"
 
 
+@pytest.mark.row("K2")
 @pytest.mark.parametrize("password", [None, "wrong-guess"])
 def test_no_or_a_wrong_password_is_an_auth_error_that_shows_no_password(guarded_server, password):
     connection = RedisOptions.from_url(guarded_server.url, password=password).connect()
@@ -98,6 +99,7 @@ def test_a_server_that_denies_info_is_still_checked_as_far_as_possible(guarded_s
     assert info.warnings == []
 
 
+@pytest.mark.row("K2")
 def test_a_server_that_repeats_the_password_does_not_get_it_into_our_error(tmp_path):
     def answer(command: list[bytes]) -> bytes:
         words = b", ".join(b"'%s'" % word for word in command[1:])

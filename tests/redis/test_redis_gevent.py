@@ -191,6 +191,7 @@ print("fine")
 """
 
 
+@pytest.mark.row("C20")
 @MODES
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux shows them")
 def test_a_thousand_reconnects_leave_no_open_file(mode, redis_url):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.helpers import run_python
 
 KILLS = """
@@ -60,5 +62,6 @@ print("fine")
 """
 
 
+@pytest.mark.row("J2")
 def test_fifteen_hundred_greenlets_killed_at_random_read_no_wrong_reply(redis_url):
     assert run_python(KILLS, redis_url) == "fine\n"

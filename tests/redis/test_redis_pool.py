@@ -131,6 +131,7 @@ FORK = """
 """
 
 
+@pytest.mark.row("J5")
 @pytest.mark.parametrize(
     "patch", ["", "from gevent import monkey; monkey.patch_all()\n"], ids=["plain", "gevent"]
 )

@@ -55,6 +55,7 @@ def know_each_other(family: Family) -> bool:
     return all(b"slaves=1,sentinels=3" in report for report in reports)
 
 
+@pytest.mark.row("D7")
 def test_the_master_is_found_and_after_its_death_the_next_one(family):
     eventually(lambda: know_each_other(family), timeout=15)
     pool = RedisPool(RedisOptions.from_url(family.url))
@@ -86,6 +87,7 @@ def test_a_dead_sentinel_is_passed_over(family):
     assert RedisOptions.from_url(family.url).connect().call("PING") == b"PONG"
 
 
+@pytest.mark.row("D6")
 def test_a_master_that_became_a_replica_is_left_for_the_new_one(tmp_path):
     old = start_server("default", tmp_path / "one", port=True)
     new = start_server("default", tmp_path / "two", port=True)

@@ -55,6 +55,7 @@ def url_of(server: TlsServer, trusting: str = "server", showing: str = "client")
     return f"rediss://{server.place}?ssl_ca_certs={certificates}/{trusting}.crt&{shown}"
 
 
+@pytest.mark.row("C16")
 def test_a_trusted_server_is_used(tls_server):
     connection = RedisOptions.from_url(url_of(tls_server)).connect()
 
@@ -74,6 +75,7 @@ def test_a_connection_at_rest_is_kept(tls_server):
     connection.disconnect()
 
 
+@pytest.mark.row("C16")
 def test_a_server_of_unknown_origin_is_refused_before_anything_is_sent(tls_server):
     connection = RedisOptions.from_url(url_of(tls_server, trusting="stranger")).connect()
 
@@ -90,6 +92,7 @@ def test_the_system_s_authorities_decide_when_none_are_named(tls_server):
         connection.call("PING")
 
 
+@pytest.mark.row("C16")
 def test_a_certificate_for_another_name_is_refused(tls_server):
     url = url_of(tls_server).replace("localhost", "127.0.0.1")
 
@@ -141,5 +144,6 @@ print("fine")
 """
 
 
+@pytest.mark.row("C16")
 def test_tls_works_under_gevent_and_in_its_native_threads(tls_server):
     assert run_python(UNDER_GEVENT, url_of(tls_server)) == "fine\n"

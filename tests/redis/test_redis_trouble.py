@@ -221,6 +221,7 @@ def test_a_lost_reply_is_not_asked_for_again(tmp_path: Path):
     assert seen.count(b"LPUSH") == 1
 
 
+@pytest.mark.row("C10")
 def test_replies_that_drip_in_byte_by_byte_are_read_whole(tmp_path: Path):
     with canned_server(tmp_path / "s", lambda _: b"*2\r\n$1\r\na\r\n:7\r\n") as url:
         connection = RedisOptions.from_url(url).connect()

@@ -168,6 +168,7 @@ def test_a_second_rescue_finds_nothing_more(dead, redis: RedisPool):
     assert dead.waiting("a") == ["1", "2"]
 
 
+@pytest.mark.row("A13")
 def test_rescuers_that_race_bring_every_job_back_once(dead, redis_options: RedisOptions):
     payloads = [f"{n:05}" for n in range(3000)]
     dead.claims("a", *payloads)
@@ -189,6 +190,7 @@ def test_rescuers_that_race_bring_every_job_back_once(dead, redis_options: Redis
     assert sorted(dead.waiting("a")) == payloads
 
 
+@pytest.mark.row("A12")
 def test_a_rescue_whose_answer_got_lost_doubles_nothing_when_repeated(
     dead, redis_server: Server, redis: RedisPool, tmp_path: Path
 ):

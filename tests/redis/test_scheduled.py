@@ -154,6 +154,7 @@ def test_jobs_go_behind_those_that_wait_and_the_oldest_goes_first(bench, raw):
     assert bench.jids() == ["waits", "0", "1", "2"]
 
 
+@pytest.mark.row("F3")
 @SETS
 def test_a_thousand_due_jobs_go_in_one_look_a_hundred_at_a_time(bench, raw, name):
     raw.zadd(name, {job(f"{n:04}"): 1 for n in range(1050)})
@@ -168,6 +169,7 @@ def test_a_thousand_due_jobs_go_in_one_look_a_hundred_at_a_time(bench, raw, name
     assert -(-1050 // BATCH) <= scripts <= 12
 
 
+@pytest.mark.row("F4")
 def test_a_long_retry_set_does_not_hold_up_the_schedule(bench, raw):
     raw.zadd("retry", {job(f"r{n:04}"): 1 for n in range(1000)})
     raw.zadd("schedule", {job("s"): 1})
@@ -180,6 +182,7 @@ def test_a_long_retry_set_does_not_hold_up_the_schedule(bench, raw):
 # -- many pollers --------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("F2")
 def test_pollers_that_race_promote_every_job_once(bench, raw):
     raw.zadd("schedule", {job(f"{n:04}"): n % 7 for n in range(2000)})
     threads = [threading.Thread(target=bench.poll) for _ in range(4)]
@@ -193,6 +196,7 @@ def test_pollers_that_race_promote_every_job_once(bench, raw):
     assert sorted(bench.jids()) == [f"{n:04}" for n in range(2000)]
 
 
+@pytest.mark.row("F2")
 def test_a_poller_of_ruby_s_kind_beside_ours_doubles_and_loses_nothing(bench, raw):
     """Ruby takes the lowest due member out in a script of its own, then pushes it."""
     raw.zadd("schedule", {job(f"{n:04}"): 1 for n in range(1000)})
@@ -296,6 +300,7 @@ def test_middleware_that_leaves_no_queue_leaves_the_default_one(bench, raw, queu
 GARBAGE = [b"", b"{oops", b"\xff\xfe", b"\x00", b"null", b"[1]", b'{"args":[]}', b'{"class":"A","args":7}']
 
 
+@pytest.mark.row("F10")
 @SETS
 def test_garbage_goes_to_the_dead_set_and_stops_nobody(bench, raw, caplog, name):
     raw.zadd(name, {**{each: n for n, each in enumerate(GARBAGE)}, job(): 99, job("k", args=[2]): 3.5})

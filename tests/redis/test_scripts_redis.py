@@ -48,6 +48,7 @@ def push(redis: RedisPool, queue: str, count: int, payload: str = "") -> None:
 # -- fetch ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("H3")
 @pytest.mark.parametrize(
     ("waiting", "processes", "taken"),
     [(10, 1, 10), (10, 2, 5), (10, 5, 2), (10, 7, 2), (10, 100, 1), (1, 5, 1)],
@@ -73,6 +74,7 @@ def test_quotas_come_first_and_free_slots_are_filled_in_order(server):
     assert [len(jobs) for jobs in taken] == [4, 1, 1]
 
 
+@pytest.mark.row("E11")
 def test_a_fetch_stops_at_a_megabyte_but_takes_one_job_of_any_size(server):
     push(server, "a", 10, "x" * 600_000)
     push(server, "b", 1, "y" * 5_000_000)

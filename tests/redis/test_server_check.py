@@ -38,6 +38,7 @@ def test_a_server_that_evicts_is_warned_about(tmp_path):
     server.stop()
 
 
+@pytest.mark.row("B7")
 @pytest.mark.parametrize(
     ("shift", "words"), [(90.0, "90.0 s behind this machine's"), (-90.0, "90.0 s ahead of this machine's")]
 )
@@ -49,6 +50,7 @@ def test_a_clock_that_is_off_is_warned_about(redis_options, shift, words):
     assert words in info.warnings[0]
 
 
+@pytest.mark.row("D18")
 def test_a_replica_is_refused(tmp_path):
     server = start_server("default", tmp_path, extra_args=("--replicaof", "127.0.0.1 1"))
 

@@ -71,6 +71,7 @@ def test_a_death_counts_once_however_many_note_it(raw, sweeper, mourn):
     assert raw.smembers(keys.crashes("000000000000000000000001")) == {DEAD.encode()}
 
 
+@pytest.mark.row("A7")
 def test_only_a_crash_alone_in_a_process_convicts(mourn):
     [crowd] = [mourn(f"gone:{pid}:aaaaaaaaaaaa")[1] for pid in range(1, 6)][-1:]
     alone = mourn("gone:9:aaaaaaaaaaaa", was_alone=True)[1]
@@ -87,6 +88,7 @@ def test_crashes_are_counted_when_redis_is_full(raw, redis):
         raw.config_set("maxmemory", 0)
 
 
+@pytest.mark.row("C13", "C17")
 def test_nobody_is_judged_before_all_had_the_time_to_beat(raw, redis, clock):
     sweeper = Sweeper(redis, ttl=60, clock=clock)
     raw.hset(keys.CLAIM_OWNERS, DEAD, b'{"queues":["low"]}')

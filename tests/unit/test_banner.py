@@ -37,6 +37,7 @@ def test_the_boot_summary_answers_what_is_asked_first(config):
     assert "2 handlers\n  metrics at http://0.0.0.0:9394/metrics" in text
 
 
+@pytest.mark.row("K2")
 def test_the_boot_summary_hides_the_password(config):
     assert "canary" not in boot(config)
 

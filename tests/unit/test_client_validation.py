@@ -81,6 +81,7 @@ NOT_JSON = [
 ]
 
 
+@pytest.mark.row("E8")
 @pytest.mark.parametrize(("value", "words"), NOT_JSON)
 def test_an_argument_that_json_has_no_word_for_is_refused_with_its_path(
     client: Client, value: object, words: str

@@ -97,6 +97,7 @@ def test_json_has_values_as_they_are(config: Config, tmp_path: Path) -> None:
     assert len(found["notices"]) == 1
 
 
+@pytest.mark.row("K2")
 @pytest.mark.parametrize("form", [(), ("--json",)])
 @pytest.mark.parametrize(
     "url",

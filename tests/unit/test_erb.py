@@ -64,6 +64,7 @@ def test_the_branch_not_taken_is_not_evaluated():
     assert rendered('<% if false %><%= ENV.fetch("NO") %><% end %>').text == ""
 
 
+@pytest.mark.row("K1")
 def test_an_unknown_expression_stops_with_place_expression_and_fix():
     message = refusal('a: 1\nb: <%= File.read("x") %>\n')
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
+from tests.documents import ROOT
 from tests.helpers import run_python
 
 SLOW = ("redis", "gevent", "asyncio")
+ALIVE = {"pickle", "marshal", "shelve", "eval", "exec", "compile", "__import__", "import_module", "runpy"}
+MAY_IMPORT = {"boot.py", "__init__.py"}  # what the operator named with -r; our own lazy names
 
 
 @pytest.mark.parametrize(
@@ -56,3 +62,21 @@ def test_a_pool_brings_what_connecting_needs_before_threads_can_wait_for_each_ot
     )
 
     assert said == "set() True\n"
+
+
+@pytest.mark.row("K11")
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "sidekiq_py").rglob("*.py")), ids=lambda file: str(file.relative_to(ROOT))
+)
+def test_nothing_can_turn_bytes_into_code(file: Path) -> None:
+    used = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            used |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            used |= {str(node.module).partition(".")[0], *(alias.name for alias in node.names)}
+        elif isinstance(node, ast.Call):
+            used.add(ast.unparse(node.func).removeprefix("importlib."))
+
+    allowed = {"import_module"} if file.name in MAY_IMPORT else set()
+    assert used & ALIVE <= allowed

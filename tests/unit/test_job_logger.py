@@ -123,6 +123,7 @@ def test_interrupted_and_dropped_are_told_at_info(start, out):
     assert lines(out)[1].endswith(" reason=unique elapsed=0.001: dropped")
 
 
+@pytest.mark.row("K3")
 def test_arguments_are_not_logged_by_default(start, out):
     run_job(start("json"), error=ValueError("boom"), retry_in=1)
 

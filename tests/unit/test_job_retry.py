@@ -138,6 +138,7 @@ def test_a_retry_for_that_is_no_number_leaves_it_to_the_count(retry_for):
 # -- when ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("F5")
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 24])
 def test_the_delay_is_the_count_to_the_fourth_and_15_seconds(count):
     assert decided(count=count) == Retry(NOW + count**4 + 15)
@@ -153,6 +154,7 @@ def test_the_jitter_is_ten_seconds_wider_at_each_failure(count):
     assert asked == [10 * (count + 1)]
 
 
+@pytest.mark.row("F5")
 def test_chance_spreads_jobs_that_failed_together_over_ten_seconds():
     chance = random.Random(3)
     job = {"retry": True, "retry_count": 0}
@@ -170,6 +172,7 @@ def test_retry_in_gives_the_seconds_and_jitter_is_added(wish, seconds):
     assert decided(count=3, retry_in=wish, chance=7) == Retry(NOW + seconds + 7)
 
 
+@pytest.mark.row("F9")
 @pytest.mark.parametrize(
     "wish",
     [0, -1, 0.5, "soon", "", None, [], {}, object(), float("nan"), float("inf"), 1e10, 10**400, "inf", 1j],

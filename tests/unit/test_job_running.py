@@ -80,6 +80,7 @@ def test_other_threads_have_no_part_in_it() -> None:
     assert found == [LookupError]
 
 
+@pytest.mark.row("J4")
 def test_the_job_is_gone_also_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), running(PAYLOAD, "low"):
         raise ZeroDivisionError

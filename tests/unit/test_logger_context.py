@@ -102,6 +102,7 @@ def test_context_adds_fields_for_the_length_of_a_block(job):
     assert "order" not in fields()
 
 
+@pytest.mark.row("J4")
 def test_each_greenlet_has_its_own_job():
     seen = {}
 

@@ -204,6 +204,7 @@ def test_logfmt_tells_of_an_error_in_flat_keys():
     assert "\n" not in line
 
 
+@pytest.mark.row("K3")
 def test_arguments_are_in_no_format_even_as_a_logged_attribute():
     token = bind_job(JOB, "default", ["args", "tags"])
 

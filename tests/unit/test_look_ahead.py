@@ -44,6 +44,7 @@ def test_it_can_be_turned_off():
     assert fed(rate=20_000, round_trip=0.001, most=0).jobs == 0
 
 
+@pytest.mark.row("H8")
 def test_jobs_that_were_not_started_in_time_end_it_at_once():
     ahead = fed(rate=20_000, round_trip=0.001)
 

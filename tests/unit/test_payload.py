@@ -238,6 +238,7 @@ def test_an_error_class_has_a_name_without_angle_brackets(error, name):
     assert error_class(error) == name
 
 
+@pytest.mark.row("E12")
 @pytest.mark.parametrize(
     ("error", "text"),
     [
@@ -270,6 +271,7 @@ def test_a_backtrace_broken_into_lines_as_old_versions_do_is_read():
     assert decode_backtrace(base64.encodebytes(base64.b64decode(encode_backtrace(LINES))).decode()) == LINES
 
 
+@pytest.mark.row("E13")
 @pytest.mark.parametrize(
     "stored",
     [

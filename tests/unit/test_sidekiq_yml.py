@@ -164,6 +164,7 @@ def test_keys_that_hold_anchors_are_left_alone():
     assert top("x-queues: &queues [a, b]\n.any: &any {zzz: 1}\nqueues: *queues\n") == {"queues": ["a", "b"]}
 
 
+@pytest.mark.row("K1")
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -187,6 +188,7 @@ def test_a_file_that_is_not_plain_yaml_is_refused_with_its_line(text, sentence):
     assert sentence in refusal(text)
 
 
+@pytest.mark.row("K1")
 def test_aliases_that_would_multiply_are_refused():
     bomb = "x-a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"x-{name}: &{name} [{', '.join([f'*{below}'] * 10)}]\n" for below, name in pairwise("abcdefghi")
