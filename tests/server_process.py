@@ -106,7 +106,7 @@ class ServerProcess:
         return self.wait(timeout)
 
     def kill(self) -> None:
-        """`kill -9` for it and its workers; returns when all are gone, and Redis can't serve them any more."""
+        """`kill -9` for it and its workers; returns when Redis can serve none of them any more."""
         if self.is_running:
             self.signal("STOP")  # it may be about to start another worker
         with ExitStack() as watched:

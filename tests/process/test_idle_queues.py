@@ -26,7 +26,7 @@ def test_with_fewer_processors_than_queues_no_queue_waits_for_a_blocking_call_to
 
 
 def test_once_a_killed_server_is_gone_it_is_handed_no_job(stage: Stage):
-    """Of the tests' own tool: a worker that outlives its killing by a moment would swallow the next test's job."""
+    """Of the tests' tool: a worker that outlives its killing would swallow a job of the next test."""
     for _ in range(3):
         server = stage.start("")
         eventually(lambda: stage.raw.info("clients")["blocked_clients"], LONG)
