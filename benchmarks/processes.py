@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PROC = Path("/proc")
+CPU_GROUPS = Path("/sys/fs/cgroup/cpu")
+PERIOD = 10_000  # microseconds in which a held process gets its share, short beside a drain
 _TICKS = os.sysconf("SC_CLK_TCK")
 _USER, _SYSTEM = 11, 12  # places in /proc/<pid>/stat, counted behind the command's closing parenthesis
 
@@ -43,3 +45,23 @@ def rss(pid: int) -> int:
     """Resident memory in bytes."""
     status = (PROC / str(pid) / "status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+def can_hold() -> bool:
+    """Whether this system lets us keep a process from using a whole core: control groups v1, as root."""
+    return (CPU_GROUPS / "cpu.cfs_quota_us").exists() and os.access(CPU_GROUPS, os.W_OK)
+
+
+@contextlib.contextmanager
+def held(pids: Iterable[int], cores: float) -> Iterator[None]:
+    """Each process gets that part of a core and no more, inside the block."""
+    with contextlib.ExitStack() as stack:
+        for pid in pids:
+            group = CPU_GROUPS / f"sidekiq-py-bench-{pid}"
+            group.mkdir()
+            stack.callback(group.rmdir)
+            (group / "cpu.cfs_period_us").write_text(str(PERIOD))
+            (group / "cpu.cfs_quota_us").write_text(str(int(PERIOD * cores)))
+            (group / "cgroup.procs").write_text(str(pid))
+            stack.callback((CPU_GROUPS / "cgroup.procs").write_text, str(pid))
+        yield
