@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 
 from benchmarks.harness import WARM_UP, Bench, Drain, payloads
 from benchmarks.scenarios.drain import load
@@ -11,10 +13,22 @@ from benchmarks.table import Row, at_least
 CONCURRENCY = 1_000
 SECONDS = 0.01
 IDEAL = CONCURRENCY / SECONDS
+BARE = """
+import gevent.monkey
+gevent.monkey.patch_all()
+import gevent, sys, time
+concurrency, seconds, each = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+def sleep():
+    for _ in range(each):
+        time.sleep(seconds)
+gevent.joinall([gevent.spawn(sleep) for _ in range(concurrency)])
+print(time.process_time() / (concurrency * each) * 1e6)
+"""
 
 
 def run(bench: Bench) -> list[Row]:
     drains = [one(bench) for _ in range(bench.options.runs)]
+    costs = f"a job takes {cpu(drains):.1f} µs of CPU, gevent's sleep alone {bare():.1f}"
     return [
         Row(
             key="sleeping/1000",
@@ -24,7 +38,7 @@ def run(bench: Bench) -> list[Row]:
             peer="ideal",
             theirs=IDEAL,
             wanted=at_least(0.6),
-            note=load(drains),
+            note=f"{load(drains)}; {costs}",
         )
     ]
 
@@ -36,3 +50,14 @@ def one(bench: Bench) -> Drain:
         drain = bench.empty(payloads(bench.options.jobs, "Sleep", SECONDS), process)
         bench.say(f"  {drain.rate:,.0f} jobs/s")
         return drain
+
+
+def cpu(drains: list[Drain]) -> float:
+    """Microseconds a job that the worker uses."""
+    return sum(each.worker_cpu for each in drains) / sum(each.jobs for each in drains) * 1e6
+
+
+def bare() -> float:
+    """Microseconds of CPU for one such sleep with nothing round it, as many at once."""
+    command = [sys.executable, "-c", BARE, str(CONCURRENCY), str(SECONDS), "50"]
+    return float(subprocess.check_output(command, text=True))
