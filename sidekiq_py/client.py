@@ -14,7 +14,7 @@ from sidekiq_py.client_defaults import defaults
 from sidekiq_py.clock import Clock
 from sidekiq_py.dialect import UNKNOWN, Dialect
 from sidekiq_py.enqueue import Commands, commands_for, push_commands, store_in_batches
-from sidekiq_py.errors import InvalidConfig
+from sidekiq_py.errors import InvalidConfig, InvalidJob
 from sidekiq_py.middleware import Chain, ClientMiddleware, compose
 from sidekiq_py.payload import Payload
 from sidekiq_py.peers import DialectWatch
@@ -97,7 +97,7 @@ class Client:
         created_at = dialect.timestamp(self.clock.now())
         if self._may_push_alike(plan):
             return [*self._deliver_alike(plan.alike(created_at, dialect), dialect, plan.batch_size)]
-        jobs = [self._through_middleware(job) for job in plan.jobs(created_at)]
+        jobs = [self._one_of_many(index, job) for index, job in enumerate(plan.jobs(created_at))]
         self._deliver([job for job in jobs if job is not None], dialect, plan.batch_size)
         return [None if job is None else str(job["jid"]) for job in jobs]
 
@@ -116,6 +116,12 @@ class Client:
             job_util.check_options(job)
         job_util.verify_json(job)  # after the links: they may turn rich arguments into plain ones
         return job
+
+    def _one_of_many(self, index: int, job: Payload) -> Payload | None:
+        try:
+            return self._through_middleware(job)
+        except InvalidJob as error:
+            raise InvalidJob(f"number {index} of a bulk push: {error}") from error
 
     def _dialect_to_write(self) -> Dialect:
         """Given, configured, or as Redis tells; a push that takes a detour asks nobody."""

@@ -103,7 +103,7 @@ def test_one_bad_job_of_a_bulk_push_keeps_all_others_back(
     with pytest.raises(InvalidJob) as caught:
         client.push_bulk({"class": "HardJob", "args": rows})
 
-    path = "args[2500][0]" if not len(chain) else "args[0]"
+    path = "args[2500][0]" if not len(chain) else "number 2500 of a bulk push: args[0]"
     assert words.replace("args[0]", path).split("…")[0] in str(caught.value)
 
 
