@@ -93,12 +93,6 @@ class AlikeJobs:
         return [head + row + middle + jid.encode() + tail for row, jid in pairs]
 
 
-def check_text(jobs: Sequence[Payload], dialect: Dialect) -> None:
-    """Raises InvalidJob when one of the jobs can't be written, so that none before it is."""
-    for job in jobs:
-        spell(job, modern_floats=dialect.modern_floats)
-
-
 def argument_lists(given: object) -> Sequence[Sequence[Any]]:
     """The arguments of many jobs, a list or tuple for each. Raises InvalidJob for anything else."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):

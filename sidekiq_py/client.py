@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sidekiq_py import job_util
-from sidekiq_py.bulk import AlikeJobs, Plan, check_text
+from sidekiq_py.bulk import AlikeJobs, Plan
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.clock import Clock
 from sidekiq_py.dialect import UNKNOWN, Dialect
-from sidekiq_py.enqueue import Commands, commands_for, push_commands, store_in_batches
+from sidekiq_py.enqueue import Commands, commands_for, push_commands, spell, store_in_batches
 from sidekiq_py.errors import InvalidConfig, InvalidJob
 from sidekiq_py.middleware import Chain, ClientMiddleware, compose
 from sidekiq_py.payload import Payload
@@ -97,7 +97,7 @@ class Client:
         created_at = dialect.timestamp(self.clock.now())
         if self._may_push_alike(plan):
             return [*self._deliver_alike(plan.alike(created_at, dialect), dialect, plan.batch_size)]
-        jobs = [self._one_of_many(index, job) for index, job in enumerate(plan.jobs(created_at))]
+        jobs = [self._one_of_many(index, job, dialect) for index, job in enumerate(plan.jobs(created_at))]
         self._deliver([job for job in jobs if job is not None], dialect, plan.batch_size)
         return [None if job is None else str(job["jid"]) for job in jobs]
 
@@ -117,11 +117,15 @@ class Client:
         job_util.verify_json(job)  # after the links: they may turn rich arguments into plain ones
         return job
 
-    def _one_of_many(self, index: int, job: Payload) -> Payload | None:
+    def _one_of_many(self, index: int, job: Payload, dialect: Dialect) -> Payload | None:
+        """The job behind its middleware. Raises InvalidJob, with its number, when it could not be written."""
         try:
-            return self._through_middleware(job)
+            passed = self._through_middleware(job)
+            if passed is not None:
+                spell(passed, modern_floats=dialect.modern_floats)
         except InvalidJob as error:
             raise InvalidJob(f"number {index} of a bulk push: {error}") from error
+        return passed
 
     def _dialect_to_write(self) -> Dialect:
         """Given, configured, or as Redis tells; a push that takes a detour asks nobody."""
@@ -138,8 +142,6 @@ class Client:
         if detour is not None:
             detour(jobs)
             return
-        if len(jobs) > batch_size:
-            check_text(jobs, dialect)  # so that the first batch isn't stored when the last one can't be
         modern = dialect.modern_floats
 
         def commands(start: int, stop: int) -> Commands:
