@@ -13,19 +13,23 @@ local n, left, processes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3
 local most_bytes, most_at_once = 1048576, 100
 local taken, room = {}, {}
 
-for i = 1, n do
-  taken[i], room[i] = {}, 0
-  -- A damaged `paused` is no reason to stop everything.
-  if redis.pcall('SISMEMBER', KEYS[2], ARGV[3 + i]) == 1 then
-    taken[i] = false
+-- A damaged `paused` is no reason to stop everything.
+local paused = redis.pcall('SMISMEMBER', KEYS[2], unpack(ARGV, 4, 3 + n))
+for i = 1, n do taken[i] = paused[i] ~= 1 and {} end
+
+-- How much may be taken of a queue; asked only of those that `want` reaches, for many queues are the rule.
+local function look(i)
+  room[i] = 0
+  local length = redis.pcall('LLEN', KEYS[2 + i])
+  if length == 0 then
+    return
+  end
+  local claimed = redis.pcall('LLEN', KEYS[2 + n + i])
+  if type(length) == 'table' or type(claimed) == 'table' then
+    taken[i] = type(length) == 'table' and length.err or claimed.err
   else
-    local length, claimed = redis.pcall('LLEN', KEYS[2 + i]), redis.pcall('LLEN', KEYS[2 + n + i])
-    if type(length) == 'table' or type(claimed) == 'table' then
-      taken[i] = type(length) == 'table' and length.err or claimed.err
-    else
-      -- An even share of what waits: one process must not swallow a small burst that others could run.
-      room[i] = math.max(1, math.ceil(length / processes))
-    end
+    -- An even share of what waits: one process must not swallow a small burst that others could run.
+    room[i] = math.max(1, math.ceil(length / processes))
   end
 end
 
@@ -41,6 +45,12 @@ local function chunk(count)
 end
 
 local function take(i, most)
+  if not taken[i] or math.min(most, left) <= 0 then
+    return
+  end
+  if not room[i] then
+    look(i)
+  end
   local count = math.min(most, room[i], left)
   while count > 0 and bytes < most_bytes do
     local payloads = redis.call('RPOP', KEYS[2 + i], chunk(count))

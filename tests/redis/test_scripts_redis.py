@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any
 
 import pytest
@@ -104,6 +105,29 @@ def test_without_a_heartbeat_nothing_is_taken(server):
 
     assert fetch(server, "a", want=1) == b"FENCED"
     assert server.call("LLEN", "queue:a") == 1
+
+
+@pytest.mark.row("H9")
+def test_a_fetch_from_thirty_queues_costs_little_more_than_to_ask_for_their_lengths(server):
+    lengths = "for i = 1, 60 do redis.call('LLEN', KEYS[i]) end"
+    queues = [f"queue{number}" for number in range(30)]
+    server.call("CONFIG", "SET", "slowlog-log-slower-than", 0)
+    server.call("SLOWLOG", "RESET")
+
+    for _ in range(30):  # the log keeps 128
+        push(server, "queue7", 1)
+        fetch(server, *queues, want=10)
+        server.call("EVAL", lengths, 60, *map(keys.queue, queues), *map(claim, queues))
+
+    took = {script: median_took(server, script) for script in (load("fetch").sha, lengths)}
+    server.call("CONFIG", "SET", "slowlog-log-slower-than", 10_000)
+    assert took[load("fetch").sha] < 2.4 * took[lengths], took  # on a machine at rest some 70 and 40
+
+
+def median_took(server: RedisPool, script: str) -> float:
+    """Microseconds that a call of it takes, by the slow log."""
+    entries = server.call("SLOWLOG", "GET", 128)
+    return median(took for _, _, took, command, *_ in entries if script.encode() in command)
 
 
 # -- what a full Redis still does ----------------------------------------------------------------------
