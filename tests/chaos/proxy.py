@@ -62,7 +62,7 @@ class Proxy:
         self.piece = 65536  # bytes at once; 1 makes answers drip
         self.idle_cut: float | None = None  # seconds of silence after which a connection is cut
         self.is_black_hole = False  # nothing arrives on either side, and nobody hangs up
-        self.opened = 0
+        self.opened = self.requests = 0  # connections so far, and packets from clients
         self._cuts: list[Cut] = []
         self._lines: set[Line] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -187,6 +187,7 @@ class Line:
     def _requests(self) -> None:
         reader = hiredis.Reader()
         while data := self._receive(self._client):
+            self._proxy.requests += 1
             reader.feed(data)
             words = list(iter(reader.gets, False))
             if cut := self._proxy.planned(words, before=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -309,6 +310,10 @@ def client_of(server: Server) -> Any:
     return redis_py.Redis(unix_socket_path=str(server.socket_path))
 
 
+def role_of(server: Server) -> str:
+    return str(client_of(server).info("replication")["role"])
+
+
 def in_step(master: Server, replica: Server) -> bool:
     sent = client_of(master).info("replication")["master_repl_offset"]
     got = client_of(replica).info("replication")["slave_repl_offset"]
@@ -333,7 +338,9 @@ def test_a_server_at_work_follows_sentinel_to_the_next_master(
     ruin = Ruin(stages.on(master, tmp_path))
     ruin.stage.redis_url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
     try:
+        began = time.monotonic()
         worker = ruin.start("-c", "3")
+        boot = time.monotonic() - began
         jobs = ruin.push("Until", "go", count=2)
         ruin.wait_until_running(2)
         eventually(lambda: in_step(master, replica), LONG)
@@ -342,12 +349,17 @@ def test_a_server_at_work_follows_sentinel_to_the_next_master(
             master.kill()
         else:
             eventually(lambda: begin_failover(watch), LONG)
+            eventually(lambda: role_of(replica) == "master", LONG)
+            client_of(master).replicaof("127.0.0.1", str(replica.port))  # Sentinel would, in ten seconds
         ruin.stage.let("go")
+        eventually(lambda: role_of(replica) == "master", LONG)
+        promoted_at = time.monotonic()
         ruin.stage.raw = client_of(replica)
-        eventually(lambda: ruin.stage.raw.info("replication")["role"] == "master", LONG)
-        jobs += ruin.push("Brief", count=10)
+        later = ruin.push("Brief", count=10)
+        ruin.wait_until_ended(later)
 
-        ruin.assert_once(jobs)
+        assert time.monotonic() - promoted_at < 5 + 3 * boot  # what a boot took tells how busy the machine is
+        ruin.assert_once(jobs + later)
         eventually(lambda: ruin.identities() == [worker.identity], LONG)
         assert worker.log.count("Redis is down") <= 2
         assert "Traceback" not in worker.log
@@ -364,6 +376,22 @@ def begin_failover(watch: Any) -> bool:
     except redis_py.ResponseError:  # it has not heard from the replica yet
         return False
     return True
+
+
+@pytest.mark.row("D18")
+def test_the_address_of_a_replica_is_refused_at_the_start(pair: tuple[Server, Server], tmp_path: Path):
+    master, replica = pair
+    ruin = Ruin(stages.on(master, tmp_path))
+    ruin.stage.redis_url = replica.url
+    try:
+        server = ruin.launch()
+
+        assert server.wait() == 4
+        [line] = server.log.splitlines()
+        assert "is a replica" in line
+        assert ruin.identities() == []
+    finally:
+        ruin.end()
 
 
 @pytest.fixture
