@@ -49,17 +49,20 @@ class ErrorReporter:
 class RedisState:
     """Whether Redis serves, for all parts of the process: one log line when it stops, one when it is back.
 
+    A reason that shows later, such as a bad certificate behind closed connections, is told once an outage.
+
     A Redis that only refuses to write goes on answering those who read, so it is back when every part that
     was refused has had its way. Any thread or greenlet may report; the worst a race does is a second line.
     """
 
-    settling = 1.0  # seconds after an outage in which connections still learn of it, one by one
+    settling = 1.0  # seconds in which connections learn of an outage, or of its end, one by one
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._down_since: float | None = None
         self._back_since = float("-inf")
         self._refused: set[Hashable] = set()
+        self._reasons: set[str] = set()  # of this outage, as they were told
 
     @property
     def is_down(self) -> bool:
@@ -70,9 +73,18 @@ class RedisState:
         now = self._clock.monotonic()
         if self._down_since is None and now - self._back_since > self.settling:
             self._down_since = now
+            self._reasons = {str(error)}
             logger.warning("Redis is down: %s. Running jobs go on; fetching resumes when it is back", error)
+        elif (since := self._down_since) is not None and now - since > self.settling:
+            self._tell_further(str(error))
         if self.is_down and str(error).startswith(REFUSALS):
             self._refused.add(part)
+
+    def _tell_further(self, reason: str) -> None:
+        """That a connection was closed is how outages begin; why no other can be opened is what helps."""
+        if reason not in self._reasons:
+            self._reasons.add(reason)
+            logger.warning("Redis is still down: %s", reason)
 
     def is_up(self, part: Hashable) -> None:
         """A command of this part succeeded."""

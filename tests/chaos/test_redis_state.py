@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ import redis as redis_py
 from sidekiq_py import Client
 from sidekiq_py.errors import MaybeEnqueued, RedisDown
 from sidekiq_py.redis_connection import RedisOptions
+from sidekiq_py.scripts import load
 from tests.chaos.proxy import Proxy, proxy
 from tests.chaos.ruin import TTL, Ruin, jid
 from tests.helpers import eventually, rest
@@ -288,6 +290,61 @@ def test_a_damaged_claim_list_stops_neither_its_queue_s_neighbours_nor_itself_wh
     ruin.wait_until_ended(waiting)
     eventually(lambda: ruin.stage.claimed() == [], LONG)
     assert set(ruin.lines("start").values()) == {1}
+
+
+# -- much is stored -----------------------------------------------------------------------------------
+
+FILL = """
+for number = tonumber(ARGV[3]), tonumber(ARGV[4]) do
+  local job = ARGV[1] .. string.format('%024x', number) .. ARGV[2]
+  if KEYS[1] == 'schedule' then
+    redis.call('ZADD', KEYS[1], 4102444800 + number, job)
+  else
+    redis.call('LPUSH', KEYS[1], job)
+  end
+end
+"""
+
+
+def fill(raw: Any, key: str, count: int) -> None:
+    head, tail = payload("Brief", jid="|").split(b"|")
+    for first in range(0, count, 50_000):
+        raw.eval(FILL, 1, key, head, tail, first, min(first + 50_000, count) - 1)
+
+
+def work_a_while(ruin: Ruin) -> tuple[float, float]:
+    """Seconds until a new server has started its first job, and microseconds of a fetch."""
+    ruin.stage.raw.slowlog_reset()
+    began = time.monotonic()
+    server = ruin.start("-c", "10")
+    eventually(lambda: ruin.stage.notes, LONG)
+    took = time.monotonic() - began
+    eventually(lambda: len(ruin.stage.notes) > 2000, LONG)
+    server.kill()
+    (ruin.stage.directory / "notes").unlink()
+    name = load("fetch").sha.encode()
+    return took, median(e["duration"] for e in ruin.stage.raw.slowlog_get(10_000) if name in e["command"])
+
+
+@pytest.mark.row("D14")
+@pytest.mark.parametrize("count", [100_000, pytest.param(1_000_000, marks=pytest.mark.soak)])
+def test_with_very_many_jobs_waiting_and_scheduled_a_server_starts_and_fetches_as_ever(
+    own_ruin: Ruin, count: int
+):
+    raw: Any = own_ruin.stage.raw
+    raw.config_set("slowlog-log-slower-than", 0)
+    raw.config_set("slowlog-max-len", 10_000)
+    fill(raw, "queue:default", 5000)
+    boot, fetch = work_a_while(own_ruin)
+    raw.flushall()
+
+    fill(raw, "queue:default", count)
+    fill(raw, "schedule", count)
+    full_boot, full_fetch = work_a_while(own_ruin)
+
+    assert raw.zcard("schedule") == count
+    assert full_boot < boot + 2
+    assert full_fetch < 2 * fetch
 
 
 # -- another Redis takes over -------------------------------------------------------------------------

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -14,39 +10,20 @@ from sidekiq_py.errors import RedisDown
 from sidekiq_py.redis_connection import RedisOptions
 from sidekiq_py.redis_connection.connection import LOOK_AGAIN_AFTER
 from tests.helpers import rest, run_python
-from tests.servers import free_port, start_server
+from tests.tls import TlsServer, make_certificate, needs_openssl, start_tls_server
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl: apt install openssl")
-
-
-class TlsServer(NamedTuple):
-    place: str
-    certificates: Path
+pytestmark = needs_openssl
 
 
 @pytest.fixture(scope="module")
 def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
     """A server that speaks TLS only on its port, and asks clients for a certificate."""
     folder = tmp_path_factory.mktemp("tls")
-    make_certificate(folder, "server")
-    make_certificate(folder, "client")
-    make_certificate(folder, "stranger")
-    port = free_port()
-    files = {"cert-file": "server.crt", "key-file": "server.key", "ca-cert-file": "client.crt"}
-    flags = [text for name, file in files.items() for text in (f"--tls-{name}", str(folder / file))]
-    server = start_server("redis7", folder / "home", extra_args=("--tls-port", str(port), *flags))
-    yield TlsServer(f"localhost:{port}/1", folder)
-    server.stop()
-
-
-def make_certificate(folder: Path, name: str) -> None:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=DNS:localhost", "-keyout", f"{name}.key", "-out", f"{name}.crt"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
+    for name in ("server", "client", "stranger"):
+        make_certificate(folder, name)
+    started = start_tls_server(folder, certificate="server", clients="client")
+    yield started
+    started.server.stop()
 
 
 def url_of(server: TlsServer, trusting: str = "server", showing: str = "client") -> str:

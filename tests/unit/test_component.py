@@ -1,0 +1,46 @@
+"""What the log tells of an outage."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidekiq_py.component import RedisState
+from sidekiq_py.errors import RedisDown
+from tests.helpers import StillClock
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock(1000.0)
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", logger="sidekiq")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_an_outage_is_a_line_when_it_begins_and_one_when_it_ends(clock: StillClock, lines):
+    state = RedisState(clock)
+
+    for part in ("fetch", "beat", "fetch"):
+        state.went_down(RedisDown("closed"), part)
+    clock.moment += 2
+    state.is_up("beat")
+
+    assert [line.partition(".")[0] for line in lines()] == ["Redis is down: closed", "Redis is back after 2"]
+
+
+def test_a_reason_that_shows_later_is_told_once_in_each_outage(clock: StillClock, lines):
+    state = RedisState(clock)
+
+    for _ in range(2):
+        state.went_down(RedisDown("closed"), "fetch")
+        state.went_down(RedisDown("timed out"), "beat")  # connections learn of it, one by one
+        clock.moment += 2
+        for reason in ("bad certificate", "closed", "bad certificate"):
+            state.went_down(RedisDown(reason), "fetch")
+        state.is_up("fetch")
+        clock.moment += 2
+
+    assert [line for line in lines() if "still" in line] == ["Redis is still down: bad certificate"] * 2
