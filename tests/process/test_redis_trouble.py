@@ -122,6 +122,8 @@ def test_running_jobs_finish_while_redis_is_away_and_the_rest_runs_when_it_is_ba
 @pytest.mark.row("C12")
 def test_an_idle_server_outlives_a_restart_of_redis(stage: Stage, mortal_redis: Server):
     server = stage.start(HANDLERS)
+    stage.push("Canary")
+    stage.wait_for_note("canary tweet")  # whoever loses Redis while it starts gives up
 
     mortal_redis.kill()
     server.wait_for_log("Redis is down")
