@@ -15,7 +15,7 @@ from compat_tests.eager import eager_server
 from compat_tests.ruby import RAN, Ruby
 from compat_tests.ruby_server import RubyServer
 from sidekiq_py import Client
-from tests.helpers import eventually
+from tests.helpers import eventually, rest
 from tests.server_process import ServerProcess
 
 SidekiqPy: TypeAlias = Callable[..., ServerProcess]
@@ -134,6 +134,19 @@ def test_a_quiet_side_leaves_all_new_jobs_to_the_other(
     eventually(lambda: ran(raw, staying).total() == len(jids), 30)
     assert ran(raw, staying) == Counter(jids)
     assert ran(raw, leaving).total() == 0
+
+
+@pytest.mark.row("H4")
+def test_idle_processes_of_one_slot_get_single_jobs_in_turn(ruby: Ruby, raw: Redis, pair: Pair) -> None:
+    pair.start("ruby", concurrency=1)
+    pair.start("python", concurrency=1)
+
+    for count in range(1, 51):
+        ruby.push("HardJob", count)
+        eventually(lambda count=count: sum(ran(raw, side).total() for side in SIDES) == count, 30)
+        rest(0.02)  # until the one that ran it stands in line again
+
+    assert 20 <= ran(raw, "python").total() <= 30
 
 
 def test_a_queue_that_is_paused_waits_for_its_release(ruby: Ruby, raw: Redis, sidekiq_py: SidekiqPy) -> None:
