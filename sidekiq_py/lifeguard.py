@@ -23,6 +23,7 @@ from sidekiq_py.worker_process import Death, WorkerProcess
 logger = logging.getLogger("sidekiq")
 
 TRY_AGAIN: Final = 0.5  # seconds between two tries while Redis is down
+BEATS_IN_TTL: Final = 3  # the workers beat twice as often themselves; this is for the one that can't
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Lifeguard:
         self._connection = connection
         self._clock = clock
         self._ttl = ttl
-        self._beat_every = ttl / 6
+        self._beat_every = ttl / BEATS_IN_TTL
         self._next_beat = self._next_sweep = self._not_before = 0.0
         self._casualties: list[Casualty] = []
         self.suspects: list[Suspect] = []
@@ -82,8 +83,8 @@ class Lifeguard:
         try:
             self._bring_back()
             if now >= self._next_beat:
-                self._next_beat = now + self._beat_every
                 self._keep_alive(workers)
+                self._next_beat = now + self._beat_every
             if now >= self._next_sweep:
                 self._next_sweep = now + self._sweeper.pause()
                 self._sweeper.sweep()
