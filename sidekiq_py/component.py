@@ -136,4 +136,7 @@ class Component:
             except Exception as error:  # one bad tick must not end the loop
                 self._report.log(error, {"context": f"{type(self).__name__} failed"})
                 pause = LONGEST_PAUSE
-            self._stopping.wait(pause)
+            self._rest(pause)
+
+    def _rest(self, seconds: float) -> None:
+        self._stopping.wait(seconds)

@@ -1,13 +1,15 @@
 """The beat: tells the world every ten seconds that this process lives, and learns what the world is like.
 
 Runs in a native thread with a connection of its own, so that a handler which burns CPU for minutes doesn't
-make its process look dead. Once a second it also listens for signals that Web pages leave in Redis.
+make its process look dead. Once a second it also looks for signals that Web pages leave in Redis, and in the
+same command when the next job is due.
 Ruby twin: Sidekiq::Launcher#heartbeat.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,10 +35,11 @@ from sidekiq_py.work_state import WorkState
 logger = logging.getLogger("sidekiq")
 
 BEATS_IN_TTL: Final = 6  # every ten seconds of sixty, as Sidekiq 7 and 8
-LISTEN_EVERY: Final = 1.0  # seconds
+LOOK_EVERY: Final = 1.0  # seconds
 SIGNALS: Final = ("TSTP", "TERM", "TTIN")
 
 _BEAT = load("beat")
+_LOOK = load("look")
 # A lock is all that a native thread and a patched process can wait on together.
 _allocate_lock = get_original("_thread", "allocate_lock")
 _start_new_thread = get_original("_thread", "start_new_thread")
@@ -52,10 +55,11 @@ class Flush:
 
 
 class Heartbeat:
-    """Beats, listens, and keeps what it learned where fetch and retry read it (`fetch.Surroundings`).
+    """Beats, looks, and keeps what it learned where fetch and retry read it (`fetch.Surroundings`).
 
     Redis: `processes`, `<identity>`, `<identity>:work` (and `:workers` while a 6.4 may read it),
-    `<identity>-signals`, `stat:*`, execution metrics; reads the other processes' `info`.
+    `<identity>-signals`, `stat:*`, execution metrics; reads the other processes' `info`, and what comes
+    first in `retry` and `schedule`.
     """
 
     def __init__(
@@ -71,12 +75,13 @@ class Heartbeat:
         dialect: Dialect | None,
         on_beat: Callable[[bool], object],
         on_signal: Callable[[str], object],
+        on_due: Callable[[float], object],
         show_title: Callable[[str], object] = lambda _title: None,
     ) -> None:
         self._info = info
         self._ttl = info.config.heartbeat_ttl
         self.every = self._ttl / BEATS_IN_TTL
-        self._listen_every = min(LISTEN_EVERY, self.every)
+        self._look_every = min(LOOK_EVERY, self.every)
         self._connection = connect()
         self._work_state = work_state
         self._tracker = tracker
@@ -86,6 +91,7 @@ class Heartbeat:
         self._given_dialect = dialect
         self._on_beat = on_beat
         self._on_signal = on_signal
+        self._on_due = on_due
         self._show_title = show_title
         self._flush = Flush(0, 0, 0)
         self._counted_processed = self._counted_failed = 0
@@ -126,9 +132,12 @@ class Heartbeat:
         self._write_metrics()
         self._on_beat(not known)
 
-    def listen(self) -> None:
-        """Obey a signal that a Web page or an API client left for us."""
-        self._obey(self._connection.call("RPOP", keys.signals(self._info.identity)))
+    def look(self) -> None:
+        """Obey a signal that a Web page or an API client left for us, and tell when the next job is due."""
+        wanted = [keys.signals(self._info.identity), keys.RETRY, keys.SCHEDULE]
+        signal, *due = self._connection.run_script(_LOOK, wanted)
+        self._obey(signal)
+        self._on_due(min((float(each) for each in due if each is not None), default=math.inf))
 
     def sign_off(self, connection: RedisConnection) -> None:
         """After the thread has ended: the last counts and metrics, and no more entry in `processes`.
@@ -151,7 +160,7 @@ class Heartbeat:
     def _run(self) -> None:
         next_beat = self._clock.monotonic() + self.every
         while not self._stopping:
-            self._wake.acquire(timeout=self._listen_every)
+            self._wake.acquire(timeout=self._look_every)
             if self._stopping:
                 break
             now = self._clock.monotonic()
@@ -159,7 +168,8 @@ class Heartbeat:
             if is_time:
                 self._beat_requested = False
                 next_beat = now + self.every
-            if not self._guarded(self.beat if is_time else self.listen):
+            steps = [self.beat, self.look] if is_time else [self.look]
+            if not all(self._guarded(step) for step in steps):
                 next_beat = now  # after an outage the first thing to say is that we live
         self._connection.disconnect()
         self.has_ended = True
@@ -197,10 +207,10 @@ class Heartbeat:
         work_keys = [keys.work(identity)] + ([keys.workers(identity)] if self._old_ruby_may_read else [])
         flush = self._next_flush()
         process, work = self._process_words(), self._work_words()
-        known, signal, *damaged = self._connection.run_script(
+        known, *damaged = self._connection.run_script(
             _BEAT,
             [
-                *(identity, keys.PROCESSES, keys.signals(identity)),
+                *(identity, keys.PROCESSES),
                 *(keys.STAT_PROCESSED, keys.stat_processed_on(today)),
                 *(keys.STAT_FAILED, keys.stat_failed_on(today)),
                 keys.CLAIM_OWNERS,
@@ -215,7 +225,6 @@ class Heartbeat:
         )
         self._flush_succeeded()
         self._complain(damaged)
-        self._obey(signal)
         return bool(known)
 
     def _complain(self, damaged: list[bytes]) -> None:

@@ -7,9 +7,12 @@ and any number of pollers, Ruby's too, may race. Ruby twin: Sidekiq::Scheduled::
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
+
+from gevent.event import Event
 
 from sidekiq_py import keys
 from sidekiq_py.api.morgue import DeadLimits
@@ -28,9 +31,8 @@ from sidekiq_py.surroundings import Surroundings
 
 logger = logging.getLogger("sidekiq")
 
+SETS: Final = (keys.RETRY, keys.SCHEDULE)
 BATCH: Final = 100  # jobs a script moves at most, so that Redis is never held for long
-LOOK_EVERY: Final = 1.0  # seconds between two looks at when the next job is due
-PROCESSES_PER_LOOK: Final = 10  # above this many processes each looks less often, up to Ruby's interval
 SPREAD: Final = (
     0.005  # seconds per live process, up to 0.25: who knows the same due time must not move as one
 )
@@ -49,7 +51,10 @@ class Promotion(NamedTuple):
 
 
 class Poller(Component):
-    """Looks when the next job is due, and is there when it is. Runs in a greenlet with its own connection.
+    """Is there when a job is due. Runs in a greenlet with its own connection.
+
+    When that is, it learns from the beat, which looks every second; should that fall silent, the poller looks
+    itself as often as Ruby's would.
 
     Redis: `schedule`, `retry`, `queues`, `queue:*`; `dead` for entries that are no jobs.
     """
@@ -74,36 +79,76 @@ class Poller(Component):
         self._poll_interval = poll_interval
         self._dead_limits = dead_limits
         self._complained: set[str] = set()
-        self._has_trouble = False
+        self._healthy: set[str] = set()  # the sets that could be polled in this tick
+        self._due = math.inf  # the earliest due time known, epoch seconds
+        self._look_at = 0.0  # monotonic seconds
+        self._news = Event()
+
+    def hear_of_due(self, due: float) -> None:
+        """The beat has just looked: the next job is due then. On the hub's thread."""
+        self._due = min(self._due, due)
+        if not self._redis_state.is_down:  # else the pauses of an outage go on
+            self._look_at = self._clock.monotonic() + self._pause()
+            self._news.set()
+
+    def quiet(self) -> None:
+        super().quiet()
+        self._news.set()
 
     def tick(self) -> float:
-        """Move what is due; returns the seconds until there is something to do, or to look again."""
-        self._has_trouble = False
-        self.enqueue_jobs()
-        # What is due in a set that can't be polled stays due: looking at once again would only spin.
-        return self._pause(None if self._has_trouble else self._next_due())
+        """Move what is due; returns the seconds until there is something to do, or to look again.
 
-    def enqueue_jobs(self) -> None:
-        """Move every job of both sets that is due now. The sets take turns, none waits for the other."""
-        waiting = [keys.RETRY, keys.SCHEDULE]
-        while waiting and not self._stopping.is_set():
-            waiting = [name for name in waiting if self._enqueue_guarded(name)]
+        The sets take turns, a batch each: neither waits for the other, however long that is.
+        """
+        self._due, self._healthy = math.inf, set(SETS)
+        due: dict[str, float] = {}
+        has_moved = True
+        while has_moved and not self._stopping.is_set():
+            due, now = self._look(), self._clock.now()
+            ready = [name for name in due if due[name] <= now and name in self._healthy]
+            has_moved = any([self._enqueue_guarded(name) for name in ready])
+        self._complained -= self._healthy
+        # What is due in a set that can't be polled stays due: looking at once again would only spin.
+        if len(self._healthy) == len(SETS):
+            self._due = min(self._due, *due.values(), math.inf)
+        return self._pause()
 
     def disconnect(self) -> None:
         self._connection.disconnect()
 
+    def _rest(self, seconds: float) -> None:
+        """Until it is time to look; what is heard meanwhile may change when that is."""
+        self._look_at = self._clock.monotonic() + seconds
+        while not self._stopping.is_set() and (left := self._look_at - self._clock.monotonic()) > 0:
+            self._news.wait(left)
+            self._news.clear()
+
+    def _look(self) -> dict[str, float]:
+        """The earliest due time in each set that has one, epoch seconds."""
+        looks = self._connection.pipeline([("ZRANGE", name, 0, 0, "WITHSCORES") for name in SETS])
+        due = {}
+        for name, reply in zip(SETS, looks, strict=True):
+            if isinstance(reply, RedisError):  # its key has another type; the other set goes on
+                self._has_trouble(name, reply)
+            elif isinstance(reply, Exception):
+                raise reply
+            elif reply:
+                due[name] = float(reply[1])
+        return due
+
     def _enqueue_guarded(self, set_name: str) -> bool:
         try:
-            more = self._enqueue_batch(set_name)
-        except RedisError as error:  # its key has another type; the other set goes on
-            self._has_trouble = True
-            self._complain(set_name, f"{set_name} can't be polled: {error}")
+            return self._enqueue_batch(set_name)
+        except RedisError as error:
+            self._has_trouble(set_name, error)
             return False
-        self._complained.discard(set_name)
-        return more
+
+    def _has_trouble(self, set_name: str, error: RedisError) -> None:
+        self._healthy.discard(set_name)
+        self._complain(set_name, f"{set_name} can't be polled: {error}")
 
     def _enqueue_batch(self, set_name: str) -> bool:
-        """Move up to a hundred due jobs; returns whether there may be more."""
+        """Move up to a hundred due jobs; returns whether any moved: if none, another poller was faster."""
         now = self._clock.now()
         members = self._connection.call("ZRANGEBYSCORE", set_name, "-inf", repr(now), "LIMIT", 0, BATCH)
         found = [self._promotion(set_name, member, now) for member in members]
@@ -116,8 +161,7 @@ class Poller(Component):
             failpoint("promote.reply")
         if moved < len(promotions):
             self._postpone_stuck(set_name, promotions, now)
-        # Nothing moved: another poller was faster, and has the rest too.
-        return bool(moved) and len(members) == BATCH
+        return bool(moved)
 
     def _promotion(self, set_name: str, member: bytes, now: float) -> Promotion | None:
         """What the script needs to move this member; None when it can't be promoted now."""
@@ -185,24 +229,11 @@ class Poller(Component):
         if moved:
             logger.error("an entry of %s is no job (%s); it is in the dead set now", set_name, error)
 
-    def _next_due(self) -> float | None:
-        """The earliest due time in either set, epoch seconds."""
-        looks = self._connection.pipeline(
-            [("ZRANGE", name, 0, 0, "WITHSCORES") for name in (keys.RETRY, keys.SCHEDULE)]
-        )
-        for reply in looks:
-            if isinstance(reply, Exception):
-                raise reply
-        return min((float(reply[1]) for reply in looks if reply), default=None)
-
-    def _pause(self, next_due: float | None) -> float:
+    def _pause(self) -> float:
         processes = self._surroundings.process_count
-        rest = LOOK_EVERY * max(1.0, processes / PROCESSES_PER_LOOK) * random.uniform(0.5, 1.5)
-        rest = min(rest, self._poll_interval(processes))
-        if next_due is None:
-            return rest
+        rest = self._poll_interval(processes) * random.uniform(0.5, 1.0)
         spread = random.uniform(0, min(SPREAD * (processes - 1), 0.25))
-        return min(max(next_due - self._clock.now(), 0.0) + spread, rest)
+        return min(max(self._due - self._clock.now(), 0.0) + spread, rest)
 
 
 def poll_interval(config: Config, process_count: int) -> float:

@@ -83,7 +83,8 @@ class Wiring:
         self._parts = self._make_parts()
         self._fetchers: list[Fetcher] = []
         self.managers = [self._make_manager(name) for name in config.capsules]
-        self.background = [] if self._suspects else self._make_background()
+        self._poller = None if self._suspects else self._make_poller()
+        self.background = self._make_background()
 
     def disconnect(self) -> None:
         """Close every connection. Only when all has ended."""
@@ -105,6 +106,7 @@ class Wiring:
             dialect=Dialect(config.dialect) if config.dialect else None,
             on_beat=lambda is_first: hub_loop.run_callback_threadsafe(gevent.spawn, self._on_beat, is_first),
             on_signal=lambda name: os.kill(os.getpid(), getattr(signal, f"SIG{name}")),
+            on_due=lambda due: hub_loop.run_callback_threadsafe(self._hear_of_due, due),
             show_title=_title_setter(),
         )
 
@@ -168,7 +170,9 @@ class Wiring:
         self._parts.failures.convicted(work, error, handler)
 
     def _make_background(self) -> list[Poller | Audit | SweepLoop]:
-        loops: list[Poller | Audit | SweepLoop] = [self._make_poller(), self._make_audit()]
+        if self._poller is None:
+            return []
+        loops: list[Poller | Audit | SweepLoop] = [self._poller, self._make_audit()]
         return loops if self._line else [*loops, self._make_sweep_loop()]
 
     def _make_poller(self) -> Poller:
@@ -183,6 +187,10 @@ class Wiring:
             poll_interval=partial(poll_interval, config),
             dead_limits=self._dead_limits,
         )
+
+    def _hear_of_due(self, due: float) -> None:
+        if self._poller is not None:
+            self._poller.hear_of_due(due)
 
     def _make_audit(self) -> Audit:
         return Audit(

@@ -1,12 +1,12 @@
--- One heartbeat: running jobs, process hash, counters, one signal.
--- KEYS: identity, processes, identity-signals, stat:processed, stat:processed:<day>, stat:failed,
---       stat:failed:<day>, sidekiq-py:processes, then the work hashes (one, or two when 6.4 listens).
+-- One heartbeat: running jobs, process hash, counters.
+-- KEYS: identity, processes, stat:processed, stat:processed:<day>, stat:failed, stat:failed:<day>,
+--       sidekiq-py:processes, then the work hashes (one, or two when 6.4 listens).
 -- ARGV: identity, ttl, day ttl, flush number, processed, failed, owner, count of hash words, hash words…,
 --       work words…
--- Returns {1 when the identity was known before, next signal or false, names of damaged counters…}.
+-- Returns {1 when the identity was known before, names of damaged counters…}.
 --
 -- UNLINK comes first: a script whose first write frees memory may go on writing at maxmemory.
-for i = 9, #KEYS do
+for i = 8, #KEYS do
   redis.call('UNLINK', KEYS[i])
 end
 local known = redis.call('EXISTS', KEYS[1])
@@ -24,23 +24,23 @@ end
 if redis.call('HGET', KEYS[1], 'flush') ~= ARGV[4] then
   for i, amount in ipairs({ARGV[5], ARGV[6]}) do
     if amount ~= '0' then
+      count(KEYS[1 + 2 * i], amount)
       count(KEYS[2 + 2 * i], amount)
-      count(KEYS[3 + 2 * i], amount)
-      redis.call('EXPIRE', KEYS[3 + 2 * i], ARGV[3])
+      redis.call('EXPIRE', KEYS[2 + 2 * i], ARGV[3])
     end
   end
 end
 
 redis.call('SADD', KEYS[2], ARGV[1])
-redis.call('HSET', KEYS[8], ARGV[1], ARGV[7])
+redis.call('HSET', KEYS[7], ARGV[1], ARGV[7])
 redis.call('HSET', KEYS[1], 'flush', ARGV[4], unpack(ARGV, 9, 8 + words))
 redis.call('EXPIRE', KEYS[1], ttl)
 if #ARGV > 8 + words then
-  for i = 9, #KEYS do
+  for i = 8, #KEYS do
     for at = 9 + words, #ARGV, 2 do
       redis.call('HSET', KEYS[i], ARGV[at], ARGV[at + 1])
     end
     redis.call('EXPIRE', KEYS[i], ttl)
   end
 end
-return {known, redis.call('RPOP', KEYS[3]), unpack(damaged)}
+return {known, unpack(damaged)}

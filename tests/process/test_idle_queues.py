@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import pytest
 
 from sidekiq_py.idle_wait import BLOCK
 from tests.helpers import eventually
-from tests.process.stage import LONG, Stage
+from tests.process.stage import LONG, Stage, payload
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
@@ -34,3 +35,27 @@ def test_once_a_killed_server_is_gone_it_is_handed_no_job(stage: Stage):
         server.kill()
 
         assert not any(client["cmd"] == "blmove" for client in stage.raw.client_list())
+
+
+def test_a_job_that_others_schedule_soon_runs_without_a_poll_of_our_own(stage: Stage):
+    stage.start("", environ={"SIDEKIQ_POLL_INTERVAL_AVERAGE": "1000"})
+
+    stage.raw.zadd("schedule", {payload("Canary", "soon"): time.time() + 0.2})
+    stage.wait_for_note("canary soon")
+
+    stage.raw.zadd("retry", {payload("Canary", "at once"): 1})
+    stage.wait_for_note("canary at once")
+
+
+def test_a_server_with_nothing_due_does_not_ask_twice_what_is_due(stage: Stage):
+    stage.start("")
+    asked: Counter[str] = Counter()
+
+    with stage.raw.monitor() as monitor:
+        until = time.monotonic() + 3
+        while time.monotonic() < until:  # the beat and the fetch are heard every second or two
+            heard = monitor.next_command()
+            if heard["client_type"] != "lua":
+                asked[heard["command"].split()[0]] += 1
+
+    assert asked["ZRANGE"] + asked["ZRANGEBYSCORE"] <= 2  # the one look of the start

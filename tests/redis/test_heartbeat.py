@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class Bench:
         self.dialect: Dialect | None = None
         self.beats: list[bool] = []
         self.signals: list[str] = []
+        self.due: list[float] = []
         self.titles: list[str] = []
 
     def heartbeat(self) -> Heartbeat:
@@ -63,6 +65,7 @@ class Bench:
             dialect=self.dialect,
             on_beat=self.beats.append,
             on_signal=self.signals.append,
+            on_due=self.due.append,
             show_title=self.titles.append,
         )
 
@@ -337,11 +340,10 @@ def test_signals_are_obeyed_one_a_look_the_first_sent_first(bench, raw):
     for name in ("TSTP", "TTIN", "TERM"):
         raw.lpush(keys.signals(IDENTITY), name)
 
-    heartbeat.beat()
+    heartbeat.look()
     assert bench.signals == ["TSTP"]
-    heartbeat.listen()
-    heartbeat.listen()
-    heartbeat.listen()
+    for _ in range(3):
+        heartbeat.look()
 
     assert bench.signals == ["TSTP", "TTIN", "TERM"]
 
@@ -351,11 +353,42 @@ def test_a_word_that_is_no_signal_of_ours_is_a_warning(bench, raw, caplog, name)
     raw.lpush(keys.signals(IDENTITY), name)
 
     with caplog.at_level(logging.WARNING, "sidekiq"):
-        bench.heartbeat().listen()
+        bench.heartbeat().look()
 
     assert bench.signals == []
     assert len(caplog.records) == 1
     assert raw.llen(keys.signals(IDENTITY)) == 0
+
+
+@pytest.mark.parametrize(
+    ("retry", "schedule", "earliest"),
+    [
+        ({}, {}, math.inf),
+        ({"a": 7.25}, {}, 7.25),
+        ({}, {"b": 1_795_490_000.123456}, 1_795_490_000.123456),
+        ({"a": 9, "b": 3.5}, {"c": 4, "d": 8}, 3.5),
+        ({"a": math.inf}, {"b": -math.inf}, -math.inf),
+    ],
+)
+def test_each_look_tells_when_the_next_job_is_due(bench, raw, retry, schedule, earliest):
+    for name, entries in {"retry": retry, "schedule": schedule}.items():
+        if entries:
+            raw.zadd(name, entries)
+
+    bench.heartbeat().look()
+
+    assert bench.due == [earliest]
+
+
+@pytest.mark.parametrize("damaged", ["retry", "schedule"])
+def test_a_set_of_another_type_keeps_no_signal_and_sends_the_poller_there(bench, raw, damaged):
+    raw.set(damaged, "x")
+    raw.lpush(keys.signals(IDENTITY), "TSTP")
+
+    bench.heartbeat().look()
+
+    assert bench.due == [-math.inf]
+    assert bench.signals == ["TSTP"]
 
 
 # -- what it learns ------------------------------------------------------------------------------------
