@@ -147,6 +147,10 @@ class Ruby:
         """Put a file (a script, a YAML file) beside the fixtures; returns how to name it to a command."""
         return self._interpreter.write(name, text)
 
+    def file(self, name: str) -> Path:
+        """A file beside the fixtures, as this process sees it."""
+        return self._interpreter.home / name
+
     def ran(self, jid: str | None = None) -> list[dict[str, Any]]:
         """What the fixtures' jobs told so far, oldest first: {class, jid, args}."""
         told = self.eval("Sidekiq.redis { |redis| redis.lrange(args[0], 0, -1) }", RAN)
