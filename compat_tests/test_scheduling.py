@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
@@ -13,7 +14,7 @@ import pytest
 from redis import Redis
 
 from compat_tests import HANDLERS
-from compat_tests.eager import eager_server
+from compat_tests.eager import EAGER, eager_server
 from compat_tests.ruby import Ruby
 from sidekiq_py import Client
 from tests.helpers import eventually
@@ -98,6 +99,61 @@ def test_every_due_job_is_moved_once_and_not_before_its_time(
     assert sorted(job["jid"] for job in moved) == sorted(due)
     assert all(-0.01 < seconds(job["enqueued_at"]) - due[job["jid"]] < 5 for job in moved)
     assert raw.smembers("queues") == {b"nobody"}
+
+
+SIGNED = """
+require_relative "eager"
+
+class SignsWhatItMoves
+  include Sidekiq::ClientMiddleware if defined?(Sidekiq::ClientMiddleware)
+
+  def call(_class, job, _queue, _redis)
+    job["moved_by"] = "ruby"
+    yield
+  end
+end
+
+Sidekiq.configure_server { |config| config.client_middleware { |chain| chain.add SignsWhatItMoves } }
+"""
+
+
+@pytest.mark.row("F2")
+@pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_ten_pollers_of_ours_and_one_of_rubys_move_a_multitude_once_each_and_each_runs_once(
+    ruby: Ruby, raw: Redis, sidekiq_py: SidekiqPy, count: int
+) -> None:
+    ruby.write("eager.rb", EAGER)
+    ruby.server(poll_interval=0.1, require=ruby.write("signed.rb", SIGNED))
+    sidekiq_py(HANDLERS, "-c", "2", "-p", "10", "-t", "5")
+    eventually(lambda: raw.scard("processes") == 11, 30)
+    movers: Counter[str] = Counter()
+    jids: list[str] = []
+
+    for _ in range(20):  # until each side got its hands on some
+        jobs = [f"{len(jids) + number:024x}" for number in range(count)]
+        jids += jobs
+        due = time.time() + 0.5
+        raw.zadd("retry", {plain_job(jid): due for jid in jobs[::2]})
+        raw.zadd("schedule", {plain_job(jid): due for jid in jobs[1::2]})
+        eventually(lambda: raw.zcard("schedule") == raw.zcard("retry") == 0, 60)
+        eventually(lambda: raw.llen("queue:nobody") >= count, 30)
+        moved = queued(raw, "nobody")
+        assert sorted(job["jid"] for job in moved) == jobs
+        movers.update(job.get("moved_by", "python") for job in moved)
+        raw.rename("queue:nobody", "queue:default")
+        eventually(lambda: raw.llen("queue:default") == 0, 60)
+        if len(movers) == 2:
+            break
+
+    print(f"moved with Sidekiq {ruby.release}: {dict(movers)}")
+    assert set(movers) == {"ruby", "python"}
+    eventually(lambda: len(ruby.ran()) >= len(jids), 60, every=0.1)
+    assert sorted(run["jid"] for run in ruby.ran()) == jids
+
+
+def plain_job(jid: str) -> str:
+    fields = {"retry": True, "queue": "nobody", "class": "HardJob", "args": [], "jid": jid, "created_at": 1.5}
+    return json.dumps(fields)
 
 
 @pytest.mark.parametrize("set_name", ["schedule", "retry"])
