@@ -65,7 +65,7 @@ def test_a_job_whose_process_dies_in_this_moment_is_in_one_place_and_ends(
 @pytest.mark.row("A4")
 def test_a_job_pushed_to_an_idle_server_that_dies_receiving_it_is_claimed(ruin: Ruin):
     server = ruin.launch("-p", "0", environ={"SIDEKIQ_PY_FAILPOINT": "idle.reply:1"})
-    eventually(ruin.identities, LONG)
+    eventually(lambda: ruin.stage.raw.info("clients")["blocked_clients"] == 1, LONG)
     [job] = ruin.push("Brief")
     assert server.wait() == -9
     assert where_is(ruin, job) == "claim"

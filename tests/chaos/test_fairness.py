@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import takewhile
 from statistics import median
 from typing import Any
 
@@ -188,3 +189,30 @@ def test_thirty_queues_are_all_served(ruin: Ruin):
     one_each = [job for queue in queues for job in push_to(ruin, queue, "Brief")]
 
     ruin.assert_once(jobs + one_each)
+
+
+@pytest.mark.row("H6")
+@pytest.mark.parametrize(
+    "queues", [["default"], ["high", "default", "low"]], ids=["one queue", "three queues"]
+)
+def test_an_idle_server_asks_redis_once_a_second_and_queue_beside_its_beat(ruin: Ruin, queues: list[str]):
+    seconds = 6
+    server = ruin.start(*[f"-q{name}" for name in queues], environ={"SIDEKIQ_HEARTBEAT_TTL": "60"})
+    rest(1)  # first looks of everybody
+
+    asked = commands(ruin, seconds)
+
+    beat = [line for line in asked if server.identity in line and "claim" not in line]
+    once_a_beat = 8
+    assert len(asked) - len(beat) <= seconds * len(queues) + once_a_beat, Counter(asked).most_common(20)
+    assert len(beat) <= 2 * seconds
+
+
+def commands(ruin: Ruin, seconds: float) -> list[str]:
+    """What everybody asks of Redis in that time; what scripts do inside is left out."""
+    raw: Any = ruin.stage.raw
+    with raw.monitor() as monitor:
+        rest(seconds)
+        raw.echo("enough")
+        heard = list(takewhile(lambda each: each["command"] != "ECHO enough", monitor.listen()))
+    return [each["command"] for each in heard if each["client_type"] != "lua"]

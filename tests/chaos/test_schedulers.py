@@ -68,7 +68,7 @@ def test_pollers_that_race_for_the_same_jobs_enqueue_each_once(ruin: Ruin, count
 def test_a_multitude_due_at_once_moves_by_the_hundred_while_other_jobs_run(own_ruin: Ruin, count: int):
     raw = own_ruin.stage.raw
     raw.config_set("slowlog-max-len", 100_000)
-    raw.config_set("slowlog-log-slower-than", 50)  # microseconds: scripts, but not what they do inside
+    raw.config_set("slowlog-log-slower-than", 0)
     own_ruin.start("-c", "5")
 
     due(own_ruin, count, queue="elsewhere")
@@ -83,7 +83,7 @@ def test_a_multitude_due_at_once_moves_by_the_hundred_while_other_jobs_run(own_r
     assert len(waits) > 10, "jobs waited until all had moved"
     print(f"{len(waits)} jobs ran meanwhile, waiting {median(waits):.4f} s, at most {max(waits):.4f} s")
     promotions = calls(own_ruin, load("promote").sha)
-    assert len(promotions) >= count / BATCH - 1  # the very first was sent in full, as EVAL
+    assert len(promotions) >= count / BATCH
     assert max(words for words, _ in promotions) <= len(("EVALSHA", "sha", 2, SCHEDULE, "queues")) + 3 * BATCH
     took = [milliseconds for _, milliseconds in promotions]
     print(f"a hundred took {median(took):.2f} ms, at most {max(took):.2f} ms")
