@@ -47,11 +47,16 @@ class Client:
     ) -> None:
         if url is not None and redis is not None:
             raise InvalidConfig("a client speaks to one Redis: give it url or redis, not both")
-        self.clock = clock or Clock()
+        self._clock = clock
         self._redis = redis if url is None else _pool(url)
         self._middleware = middleware
         self._dialect = None if dialect is None else Dialect(dialect)
-        self._watch = DialectWatch(self.clock)
+        self._watch = DialectWatch(clock)
+
+    @property
+    def clock(self) -> Clock:
+        """What it takes the time from: in a server that server's clock, which goes by Redis'."""
+        return defaults.clock if self._clock is None else self._clock
 
     @property
     def redis(self) -> Redis:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from sidekiq_py.clock import Clock
+
 if TYPE_CHECKING:
     from sidekiq_py.config import Config
     from sidekiq_py.redis_connection import Redis
@@ -19,6 +21,7 @@ class Defaults:
     def __init__(self) -> None:
         self._config: Config | None = None
         self._redis: Redis | None = None
+        self.clock = Clock()
 
     @property
     def config(self) -> Config:
@@ -36,9 +39,10 @@ class Defaults:
             self._redis = self._redis or made
         return self._redis
 
-    def use(self, config: Config | None, redis: Redis | None = None) -> None:
-        """Take this config (and pool) from now on; None goes back to the environment at the next need."""
+    def use(self, config: Config | None, redis: Redis | None = None, *, clock: Clock | None = None) -> None:
+        """Take this config, pool and clock from now on; None: what the environment says, at the next need."""
         self._config, self._redis = config, redis
+        self.clock = clock or Clock()
 
 
 def _from_environment() -> Config:

@@ -74,6 +74,7 @@ class Config:
     max_memory: int | None = None  # bytes in RAM at which a worker is replaced
     max_jobs: int | None = None  # jobs after which a worker is replaced
     heartbeat_ttl: int = HEARTBEAT_TTL  # seconds; all processes on one Redis must agree
+    stall_after: float = 5.0  # seconds that the event loop may stand still without a warning
 
     max_retries: int = 25
     dead_max_jobs: int = 10_000

@@ -228,6 +228,13 @@ OPTIONS: Final = (
         "tests have a reason to change it.",
     ),
     Option(
+        name="stall_after",
+        read=read.seconds,
+        default="5",
+        help="Seconds that a job may keep the others of its process waiting, by computing without giving "
+        "way, before the log says so.",
+    ),
+    Option(
         name="max_retries",
         read=read.whole_number(0),
         default="25",

@@ -29,7 +29,9 @@ from sidekiq_py.payload import generate
 from sidekiq_py.peers import live_peers
 from sidekiq_py.process_info import ProcessInfo, resident_kilobytes
 from sidekiq_py.redis_connection import Arg, RedisConnection
+from sidekiq_py.redis_connection.server_time import read_time
 from sidekiq_py.scripts import load
+from sidekiq_py.skew import SkewWatch
 from sidekiq_py.work_state import WorkState
 
 logger = logging.getLogger("sidekiq")
@@ -95,6 +97,7 @@ class Heartbeat:
         self._show_title = show_title
         self._flush = Flush(0, 0, 0)
         self._counted_processed = self._counted_failed = 0
+        self._skew_watch = SkewWatch(clock)
         self._rtt_us = 0
         self._complained: set[str] = set()
         self._wake = _allocate_lock()
@@ -126,7 +129,7 @@ class Heartbeat:
     def beat(self) -> None:
         """One heartbeat. Raises RedisDown; counts that were not written go with the next one."""
         self._show_title(self._info.title(len(self._work_state.running), quiet=self.is_quiet))
-        self._rtt_us = self._measure_round_trip()
+        self._learn_time()
         known = self._send()
         self._learn_peers()
         self._write_metrics()
@@ -195,10 +198,10 @@ class Heartbeat:
 
     # -- the parts of a beat ---------------------------------------------------------------------------
 
-    def _measure_round_trip(self) -> int:
-        started = self._clock.monotonic()
-        self._connection.call("PING")
-        return round((self._clock.monotonic() - started) * 1_000_000)
+    def _learn_time(self) -> None:
+        heard = read_time(self._connection)
+        self._skew_watch.learn(heard)
+        self._rtt_us = round(heard.round_trip * 1_000_000)
 
     def _send(self) -> bool:
         """Write everything in one script; returns whether the identity was known before."""
@@ -255,6 +258,8 @@ class Heartbeat:
             *("rtt_us", self._rtt_us),
             *("quiet", "true" if self.is_quiet else "false"),
             *("rss", resident_kilobytes()),
+            *("lag_us", round(self._work_state.lag * 1_000_000)),
+            *("stalls", self._work_state.stalls),
         ]
 
     def _work_words(self) -> list[Arg]:

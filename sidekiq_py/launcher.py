@@ -103,10 +103,11 @@ class Launcher:
         server = check_server(connection, self._clock.now)
         connection.disconnect()
         self._introduce(server)
-        defaults.use(self._config)
+        defaults.use(self._config, clock=self._clock)
         self._fire("startup")
         self._heartbeat.beat()  # before the first fetch: peers rescue the claims of those who don't beat
         self._heartbeat.start()
+        self._wired.stall_watch.start()
         self._tell_supervisor(News(identity=self.identity, queues=self._config.all_queues))
         for manager in self._managers:
             manager.start()
@@ -210,6 +211,7 @@ class Launcher:
 
     def _sign_off(self) -> int:
         """Put back what is still claimed, write the last counts, and leave the Busy page."""
+        self._wired.stall_watch.stop()
         self._heartbeat.stop()
         while not self._heartbeat.has_ended:
             gevent.sleep(0.01)

@@ -15,6 +15,7 @@ from typing import Final
 from sidekiq_py import keys
 from sidekiq_py.clock import Clock
 from sidekiq_py.errors import OUTAGE, SidekiqError
+from sidekiq_py.held_watch import HeldWatch
 from sidekiq_py.redis_connection import RedisConnection
 from sidekiq_py.rescuer import Sweeper, rescue_worker
 from sidekiq_py.suspects import Suspect
@@ -40,7 +41,7 @@ class Casualty:
 class Lifeguard:
     """Called again and again by the supervisor, which runs `suspects` as they are found."""
 
-    def __init__(self, connection: RedisConnection, *, ttl: float, clock: Clock) -> None:
+    def __init__(self, connection: RedisConnection, *, ttl: float, stall_after: float, clock: Clock) -> None:
         self._connection = connection
         self._clock = clock
         self._ttl = ttl
@@ -48,6 +49,7 @@ class Lifeguard:
         self._next_beat = self._next_sweep = self._not_before = 0.0
         self._casualties: list[Casualty] = []
         self.suspects: list[Suspect] = []
+        self._held_watch = HeldWatch(connection, after=stall_after, clock=clock)
         self._sweeper = Sweeper(connection, ttl=ttl, clock=clock, isolate=self.suspects.extend)
 
     @property
@@ -77,6 +79,7 @@ class Lifeguard:
 
     def tick(self, workers: Iterable[WorkerProcess]) -> None:
         """Do what is due. Never raises for what Redis says."""
+        self._held_watch.look(workers)
         now = self._clock.monotonic()
         if now < self._not_before:
             return

@@ -19,6 +19,7 @@ from sidekiq_py.errors import OUTAGE, Shutdown
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.processor import Parts, Processor
 from sidekiq_py.stop import Stop
+from sidekiq_py.work_state import Running
 
 logger = logging.getLogger("sidekiq")
 
@@ -62,6 +63,14 @@ class Manager:
 
     def disconnect(self) -> None:
         self._fetcher.disconnect()
+
+    def holder(self) -> tuple[str, Running] | None:
+        """The job that has the interpreter now, and its processor's tid. From any thread."""
+        for tid, running in self._work_state.snapshot():
+            greenlet = self._greenlets.get(tid)
+            if greenlet is not None and greenlet.gr_frame is None:  # those that wait have a frame to go on in
+                return tid, running
+        return None
 
     def stacks(self) -> Iterator[str]:
         """Where each running job is: its jid, class, and the stack of its greenlet, innermost last."""

@@ -13,7 +13,12 @@ from typing import Final, NamedTuple
 
 SLOTS: Final = 65536  # a megabyte of addresses, of which only what is written takes up memory
 HEAD: Final = struct.Struct("<qq")  # jobs processed since the worker began; slots in use
+SEEN: Final = struct.Struct("<d")  # monotonic seconds; when a thread of the worker's ran that only looks
+SHOW_LIFE_EVERY: Final = 1.0  # seconds between two such moments, at most
 SLOT: Final = struct.Struct("<dq")  # monotonic start, seconds, 0 when free; what `fingerprint` gives
+
+
+_SLOTS_AT: Final = HEAD.size + SEEN.size
 
 
 class Started(NamedTuple):
@@ -32,13 +37,22 @@ class RunningTable:
     """One slot for each processor of a worker. Made before the worker is forked."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, HEAD.size + SLOT.size * SLOTS)
+        self._memory = mmap.mmap(-1, _SLOTS_AT + SLOT.size * SLOTS)
         self._processed = self._used = 0
 
     @property
     def processed(self) -> int:
         """How many jobs the worker has finished, failures too."""
         return int(HEAD.unpack_from(self._memory)[0])
+
+    @property
+    def seen_at(self) -> float:
+        """When the worker last showed that its threads can run; 0 before the first time."""
+        return float(SEEN.unpack_from(self._memory, HEAD.size)[0])
+
+    def show_life(self, at: float) -> None:
+        """Say that the worker's threads can run; 0 when it will not be said any more."""
+        SEEN.pack_into(self._memory, HEAD.size, at)
 
     def new_slot(self) -> int:
         """A slot for a processor. Raises OverflowError when there are more than anyone can want."""
@@ -49,17 +63,17 @@ class RunningTable:
         return self._used - 1
 
     def begin(self, slot: int, raw: bytes, at: float) -> None:
-        SLOT.pack_into(self._memory, HEAD.size + slot * SLOT.size, at, hash(raw))
+        SLOT.pack_into(self._memory, _SLOTS_AT + slot * SLOT.size, at, hash(raw))
 
     def end(self, slot: int) -> None:
-        SLOT.pack_into(self._memory, HEAD.size + slot * SLOT.size, 0.0, 0)
+        SLOT.pack_into(self._memory, _SLOTS_AT + slot * SLOT.size, 0.0, 0)
         self._processed += 1
         HEAD.pack_into(self._memory, 0, self._processed, self._used)
 
     def running(self) -> Iterator[Started]:
         """The jobs that are running, or were when their process died."""
         for slot in range(HEAD.unpack_from(self._memory)[1]):
-            at, print_ = SLOT.unpack_from(self._memory, HEAD.size + slot * SLOT.size)
+            at, print_ = SLOT.unpack_from(self._memory, _SLOTS_AT + slot * SLOT.size)
             if at:
                 yield Started(print_, at)
 

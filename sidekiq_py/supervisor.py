@@ -47,7 +47,9 @@ class Supervisor:
         self._config = config
         self._clock = clock or Clock()
         redis = replace(config.redis, connect_timeout=REDIS_TIMEOUT, read_timeout=REDIS_TIMEOUT)
-        self._lifeguard = Lifeguard(redis.connect(), ttl=config.heartbeat_ttl, clock=self._clock)
+        self._lifeguard = Lifeguard(
+            redis.connect(), ttl=config.heartbeat_ttl, stall_after=config.stall_after, clock=self._clock
+        )
         self._places = [WorkerPlace(number, config, self._clock) for number in range(1, config.processes + 1)]
         self._workers: dict[int, WorkerProcess] = {}  # every child by its pid, in a place or not
         self._lane_backoff = Backoff(0.1, 5.0)

@@ -38,9 +38,10 @@ from sidekiq_py.redis_connection import RedisConnection, RedisPool
 from sidekiq_py.registry import Registry
 from sidekiq_py.rescuer import Sweeper
 from sidekiq_py.scheduled import Poller, poll_interval
+from sidekiq_py.stall import StallWatch
 from sidekiq_py.suspect_fetcher import SuspectFetcher
 from sidekiq_py.sweep_loop import SweepLoop
-from sidekiq_py.work_state import WorkState
+from sidekiq_py.work_state import Running, WorkState
 from sidekiq_py.worker_process import Line
 
 READ_MARGIN: Final = 3.0  # seconds beyond a blocking command until its connection counts as dead
@@ -79,6 +80,7 @@ class Wiring:
             max_jobs=config.dead_max_jobs, timeout_in_seconds=config.dead_timeout_in_seconds
         )
         self._tracker = ExecutionTracker()
+        self.stall_watch = self._make_stall_watch()
         self.heartbeat = self._make_heartbeat()
         self._parts = self._make_parts()
         self._fetchers: list[Fetcher] = []
@@ -91,6 +93,14 @@ class Wiring:
         for each in (*self.managers, *self.background):
             each.disconnect()
         self.redis.close()
+
+    def _make_stall_watch(self) -> StallWatch:
+        return StallWatch(
+            after=self._config.stall_after,
+            work_state=self.work_state,
+            holder=self._holder,
+            on_look=self._line.table.show_life if self._line else lambda _now: None,
+        )
 
     def _make_heartbeat(self) -> Heartbeat:
         hub_loop = get_hub().loop
@@ -109,6 +119,10 @@ class Wiring:
             on_due=lambda due: hub_loop.run_callback_threadsafe(self._hear_of_due, due),
             show_title=_title_setter(),
         )
+
+    def _holder(self) -> tuple[str, Running] | None:
+        """The job that keeps the hub from everything else now, if it's a job."""
+        return next(filter(None, (manager.holder() for manager in self.managers)), None)
 
     def _make_parts(self) -> Parts:
         config = self._config

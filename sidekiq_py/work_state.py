@@ -1,7 +1,9 @@
 """What this process runs now and what it has counted: written by the hub's thread, read by the heartbeat's.
 
-No lock is needed: the hub's thread alone writes, and each read copies one dict or one integer, which the
-interpreter does without letting another thread in between. Ruby twin: Sidekiq::Processor::WORK_STATE.
+No lock is needed: each field is written by one thread alone (those of the loop by `stall`'s), and each read
+copies one dict or one number, which the interpreter does without letting another thread in between.
+
+Ruby twin: Sidekiq::Processor::WORK_STATE.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ class WorkState:
     failed: int = 0
     interrupted: int = 0  # those of `failed` that the end of the process cut short
     requeued: int = 0
+    stalls: int = 0  # times that the event loop stood still for long
+    lag: float = 0.0  # seconds that the loop took to turn when it was asked last, or takes until now
     table: RunningTable | None = None  # the supervisor's view of the same
     _slots: dict[str, int] = field(default_factory=dict)
 

@@ -27,6 +27,8 @@ def run_worker(config: Config, line: Line | None = None) -> int:
 
     Log records go to stdout; what keeps the server from starting goes to stderr.
     """
+    if line is not None:
+        line.stack.offer()
     os.environ["RAILS_ENV"] = os.environ["RACK_ENV"] = config.environment  # as Sidekiq does, for the handlers
     logs = setup_logging(
         format=config.log_format,

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from sidekiq_py.running_table import RunningTable
+from sidekiq_py.stack_dump import StackDump
 from sidekiq_py.suspects import Suspect
 
 NEWS_BYTES: Final = 65536
@@ -36,9 +37,12 @@ class News(msgspec.Struct, omit_defaults=True):
 class Line:
     """The worker's end."""
 
-    def __init__(self, control: socket.socket, table: RunningTable, suspects: Sequence[Suspect]) -> None:
+    def __init__(
+        self, control: socket.socket, table: RunningTable, suspects: Sequence[Suspect], stack: StackDump
+    ) -> None:
         self.control = control
         self.table = table
+        self.stack = stack
         self.suspects = suspects  # jobs to run one at a time, instead of fetching; empty for a usual worker
 
     def tell(self, news: News) -> None:
@@ -102,6 +106,7 @@ class WorkerProcess:
     pid: int
     line: socket.socket
     table: RunningTable
+    stack: StackDump
     suspects: Sequence[Suspect] = ()
     started_at: float = field(default_factory=time.monotonic)
     news: News = field(default_factory=News)
@@ -121,10 +126,20 @@ class WorkerProcess:
     @property
     def is_frozen(self) -> bool:
         """Stopped by a signal or a debugger: its heart must be allowed to stop."""
+        return self._state in ("T", "t")
+
+    @property
+    def is_computing(self) -> bool:
+        """Its main thread is on a CPU or waits for one, and is in no system call that a signal could end."""
+        return self._state == "R"
+
+    @property
+    def _state(self) -> str:
+        """Of the main thread, as the system names it; empty where it doesn't say."""
         try:
-            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, IndexError):
-            return False
+            return ""
 
     @property
     def memory(self) -> int:
@@ -163,13 +178,14 @@ class WorkerProcess:
     def close(self) -> None:
         self.line.close()
         self.table.close()
+        self.stack.close()
 
 
 def fork_worker(
     number: int, *, suspects: Sequence[Suspect] = (), siblings: Iterable[WorkerProcess] = ()
 ) -> WorkerProcess:
     """Start a worker. Returns in the supervisor; the new process gets ForkedWorker raised."""
-    table = RunningTable()
+    table, stack = RunningTable(), StackDump()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     sys.stdout.flush()
@@ -179,9 +195,9 @@ def fork_worker(
         ours.close()
         for sibling in siblings:  # else a sibling would not read the end of the line when the supervisor dies
             sibling.close()
-        raise ForkedWorker(Line(theirs, table, suspects))
+        raise ForkedWorker(Line(theirs, table, suspects, stack))
     theirs.close()
-    return WorkerProcess(number, pid, ours, table, suspects)
+    return WorkerProcess(number, pid, ours, table, stack, suspects)
 
 
 def signal_name(number: int) -> str:

@@ -15,7 +15,7 @@ from sidekiq_py.errors import EmbeddedProcess
 from sidekiq_py.redis_connection import Command, Redis
 
 CLEANUP_LOCK_TTL: Final = 60  # seconds
-_FIELDS: Final = ("info", "concurrency", "busy", "beat", "quiet", "rss", "rtt_us")
+_FIELDS: Final = ("info", "concurrency", "busy", "beat", "quiet", "rss", "rtt_us", "lag_us", "stalls")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Process:
     is_quiet: bool  # it takes no new jobs
     rss: int  # kB
     rtt_us: int  # microseconds to Redis and back
+    lag_us: int  # microseconds that its event loop last took to turn; 0 for Ruby
+    stalls: int  # times that the loop stood still for long since the start; 0 for Ruby
     redis: Redis = field(repr=False, compare=False)
 
     def quiet(self) -> None:
@@ -163,6 +165,8 @@ def _process(identity: str, values: Sequence[bytes | None], redis: Redis) -> Pro
         is_quiet=raw["quiet"] == b"true",
         rss=whole_number(raw["rss"]),
         rtt_us=whole_number(raw["rtt_us"]),
+        lag_us=whole_number(raw["lag_us"]),
+        stalls=whole_number(raw["stalls"]),
         redis=redis,
     )
 

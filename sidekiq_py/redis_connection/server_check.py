@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from sidekiq_py.errors import RedisAuthError, RedisError
+from sidekiq_py.redis_connection.server_time import read_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from sidekiq_py.redis_connection.connection import RedisConnection
 
 OLDEST: Final = (6, 2)  # LMOVE, BLMOVE and ZRANGE BYSCORE came with 6.2; Sidekiq 7 asks for the same
-MOST_SKEW: Final = 1.0  # seconds; a clock that is further off runs scheduled jobs early or late
 ROUND_TRIPS: Final = 3  # the fastest of these is the round-trip time
 
 
@@ -35,7 +35,7 @@ class ServerInfo:
 def check_server(connection: RedisConnection, now: Callable[[], float] = time.time) -> ServerInfo:
     """Ask the server who it is. RedisError when it can't serve us: older than 6.2, or a replica."""
     facts = _info(connection)
-    rtt, skew = _measure(connection, now)
+    heard = min(read_time(connection, now) for _ in range(ROUND_TRIPS))
     name = "valkey" if "valkey_version" in facts else "redis" if facts else None
     info = ServerInfo(
         name=name,
@@ -43,8 +43,8 @@ def check_server(connection: RedisConnection, now: Callable[[], float] = time.ti
         maxmemory_policy=facts.get("maxmemory_policy"),
         role=facts.get("role"),
         uptime=int(facts["uptime_in_seconds"]) if "uptime_in_seconds" in facts else None,
-        rtt_us=round(rtt * 1_000_000),
-        clock_skew=skew,
+        rtt_us=round(heard.round_trip * 1_000_000),
+        clock_skew=heard.skew,
     )
     _refuse(info, connection)
     info.warnings.extend(_warnings(info))
@@ -62,17 +62,6 @@ def _info(connection: RedisConnection) -> dict[str, str]:
         return {}
     lines = reply.decode(errors="replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
-
-
-def _measure(connection: RedisConnection, now: Callable[[], float]) -> tuple[float, float]:
-    """Seconds of the fastest round trip, and how far the server's clock is ahead at its middle."""
-    trips = []
-    for _ in range(ROUND_TRIPS):
-        sent = time.monotonic()
-        seconds, microseconds = connection.call("TIME")
-        trip = time.monotonic() - sent
-        trips.append((trip, int(seconds) + int(microseconds) / 1_000_000 - (now() - trip / 2)))
-    return min(trips)
 
 
 def _refuse(info: ServerInfo, connection: RedisConnection) -> None:
@@ -94,12 +83,6 @@ def _warnings(info: ServerInfo) -> list[str]:
         warnings.append(
             f"Redis may throw jobs away when its memory is full: maxmemory-policy is "
             f"{info.maxmemory_policy!r}, set it to 'noeviction'"
-        )
-    if abs(info.clock_skew) > MOST_SKEW:
-        ahead = "ahead of" if info.clock_skew > 0 else "behind"
-        warnings.append(
-            f"Redis' clock is {abs(info.clock_skew):.1f} s {ahead} this machine's: "
-            "scheduled jobs run early or late, set the clocks right with NTP"
         )
     return warnings
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
 
@@ -166,6 +167,25 @@ class Ruin:
             for pid in left:
                 send(pid, "KILL")
             time.sleep(0.01)
+
+
+@contextmanager
+def load(ruin: Ruin) -> Iterator[list[bytes]]:
+    """Jobs keep coming during the block; the list has all when it ends."""
+    pushed: list[bytes] = []
+    enough = threading.Event()
+
+    def push() -> None:
+        while not enough.wait(0.02):
+            pushed.extend(ruin.push("Brief", 0.01, count=5))
+
+    pusher = threading.Thread(target=push)
+    pusher.start()
+    try:
+        yield pushed
+    finally:
+        enough.set()
+        pusher.join()
 
 
 def jid(raw: bytes) -> str:

@@ -6,36 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.ruin import Ruin, jid, send
+from tests.chaos.ruin import Ruin, jid, load, send
 from tests.helpers import eventually, rest
 from tests.process.stage import LONG
 from tests.server_process import is_alive
-
-
-@contextmanager
-def load(ruin: Ruin) -> Iterator[list[bytes]]:
-    """Jobs keep coming during the block; the list has all when it ends."""
-    pushed: list[bytes] = []
-    enough = threading.Event()
-
-    def push() -> None:
-        while not enough.wait(0.02):
-            pushed.extend(ruin.push("Brief", 0.01, count=5))
-
-    pusher = threading.Thread(target=push)
-    pusher.start()
-    try:
-        yield pushed
-    finally:
-        enough.set()
-        pusher.join()
 
 
 @pytest.mark.row("G6")

@@ -255,6 +255,7 @@ def test_every_option_can_be_set_by_a_variable():
         "SIDEKIQ_MAX_MEMORY": "512M",
         "SIDEKIQ_MAX_JOBS": "1000",
         "SIDEKIQ_HEARTBEAT_TTL": "6",
+        "SIDEKIQ_STALL_AFTER": "0.5",
     }
 
     config = resolve({}, environ)
