@@ -48,7 +48,10 @@ def tortured(rubies: dict[str, Ruby], raw: Redis, tmp_path: Path) -> Iterator[St
 
 
 @pytest.mark.row("A3")
-@pytest.mark.parametrize("jobs", [2_000, pytest.param(20_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "jobs",
+    [pytest.param(2_000, marks=pytest.mark.timeout(300)), pytest.param(20_000, marks=pytest.mark.soak)],
+)
 def test_nothing_is_lost_when_ours_are_killed_and_rubys_are_stopped(
     tortured: Start, rubies: dict[str, Ruby], raw: Redis, jobs: int
 ) -> None:
