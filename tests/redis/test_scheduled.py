@@ -39,6 +39,7 @@ class Bench:
         self.reports = Reports()
         self.middleware: list[Any] = []
         self.interval = 5.0
+        self.redis_state = RedisState(self.clock)
 
     def poller(self, clock: Clock | None = None) -> Poller:
         return Poller(
@@ -46,7 +47,7 @@ class Bench:
             client_middleware=Chain(self.middleware),
             surroundings=self.surroundings,
             clock=clock or self.clock,
-            redis_state=RedisState(self.clock),
+            redis_state=self.redis_state,
             report=ErrorReporter([self.reports]),
             poll_interval=lambda processes: self.interval * processes,
             dead_limits=DeadLimits(),
@@ -465,6 +466,24 @@ def test_a_poller_that_hears_asks_nothing_itself_and_one_that_does_not_looks(ben
         assert looks(raw) == 1
         raw.zadd("schedule", {job(): 1})
         soon(lambda: bench.jids() == ["j1"])
+
+
+@pytest.mark.usefixtures("hub")
+def test_what_is_heard_in_an_outage_does_not_put_off_the_next_try(bench, raw):
+    with running(bench, interval=1e6) as poller:
+        raw.zadd("schedule", {job(): 1})
+        raw.config_set("min-replicas-to-write", 1)
+        try:
+            poller.hear_of_due(1)
+            soon(lambda: bench.redis_state.is_down)
+        finally:
+            raw.config_set("min-replicas-to-write", 0)
+
+        def hears_and_is_up() -> bool:
+            poller.hear_of_due(math.inf)
+            return not bench.redis_state.is_down
+
+        soon(hears_and_is_up)
 
 
 @pytest.mark.usefixtures("hub")

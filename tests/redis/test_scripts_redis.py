@@ -139,6 +139,7 @@ WHEN_FULL: dict[str, tuple[list[str], list[Any], Any]] = {
     "bury": ([claim("a"), "dead"], ["list", "9.5", "1.5", 100, ENTRY, ENTRY], [1]),
     "requeue": ([claim("a"), "queue:a"], [ENTRY], 1),
     "rescue": (["gone", claim("a"), "queue:a"], [ENTRY], 1),
+    "look": (["signals", "retry", "schedule"], [], [None, None, b"1"]),
     "promote": (["schedule", "queues"], [ENTRY, "a", ENTRY], 1),
     "adopt": ([IDENTITY, claim("a"), claim("b")], [ENTRY], 1),
     "fetch": ([IDENTITY, "paused", "queue:b", claim("b")], [1, 1, 1, "b", 1], [[ENTRY]]),
