@@ -301,13 +301,13 @@ def test_large_jobs_on_a_thin_line_run_once_and_the_heart_goes_on_beating(ruin: 
 def test_a_far_redis_is_asked_little_and_given_back_what_was_claimed_ahead(
     ruin: Ruin, line: Proxy, count: int
 ):
-    ruin.start("-c", "20")
+    ruin.start("-c", "20", environ={"SIDEKIQ_HEARTBEAT_TTL": "60"})  # a beat is no round trip for jobs
     line.latency, line.jitter = 0.05, 0.02
     before = line.requests
     jobs = ruin.push("Brief", count=count)
     longs = ruin.push("Until", "go", count=30)  # some of these are claimed before anybody knows how long
 
-    ruin.wait_until_ended(jobs)
+    ruin.wait_until_ended(jobs, 4 * LONG)
     ruin.wait_until_running(20)
     assert (line.requests - before) / len(jobs) < 0.2
     eventually(lambda: len(ruin.stage.claimed()) == 20, LONG)
