@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from sidekiq_py import config as config_module
+from sidekiq_py.config import Config
 from sidekiq_py.did_you_mean import did_you_mean
-from sidekiq_py.errors import HandlersNotLoaded
+from sidekiq_py.errors import HandlersNotLoaded, InvalidConfig
 
 HANDLER_NAMES: Final = ("handlers", "jobs")  # modules or packages that a directory is searched for
 
@@ -38,6 +40,14 @@ def load_handlers(require: str, *, chosen: bool) -> list[str]:
     for name in names:
         _import(name)
     return names
+
+
+def configure_server(config: Config) -> None:
+    """Run the functions under `@configure_server`. HandlersNotLoaded, with their trace, when one fails."""
+    try:
+        config.apply_server_hooks()
+    except InvalidConfig as error:
+        raise HandlersNotLoaded(str(error), _trace(error.__cause__)) from None
 
 
 def _module_names(require: str, *, chosen: bool) -> Iterator[str]:
@@ -113,10 +123,15 @@ def _import(name: str) -> object:
             raise HandlersNotLoaded(
                 f"there is no module {error.name} in {Path.cwd()} or among the installed packages"
             ) from None
-        text = "".join(traceback.format_exception(type(error), error, _own_frames(error.__traceback__)))
         raise HandlersNotLoaded(
-            f"importing {name} failed with {type(error).__name__}: {error}", text
+            f"importing {name} failed with {type(error).__name__}: {error}", _trace(error)
         ) from None
+
+
+def _trace(error: BaseException | None) -> str:
+    if error is None:
+        return ""
+    return "".join(traceback.format_exception(type(error), error, _own_frames(error.__traceback__)))
 
 
 def _own_frames(frames: TracebackType | None) -> TracebackType | None:
@@ -127,7 +142,11 @@ def _own_frames(frames: TracebackType | None) -> TracebackType | None:
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename.startswith("<frozen") or filename in (__file__, importlib.__file__)
+    return filename.startswith("<frozen") or filename in (
+        __file__,
+        importlib.__file__,
+        config_module.__file__,
+    )
 
 
 def _make_importable(directory: Path) -> None:

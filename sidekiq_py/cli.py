@@ -96,8 +96,12 @@ def rescue(*, everywhere: bool, **given: Any) -> int:
     """
     from sidekiq_py.rescue_report import rescue_all
 
-    for line in rescue_all(_resolve(given).redis.connect(), everywhere=everywhere):
-        click.echo(line)
+    resolved = _resolve(given)
+    try:
+        for line in rescue_all(resolved.redis.connect(), everywhere=everywhere):
+            click.echo(line)
+    except (RedisDown, RedisAuthError, RedisError) as error:
+        return _fail(ExitCode.REDIS, resolved.redis_trouble(error))
     return ExitCode.OK
 
 

@@ -37,7 +37,7 @@ EXIT_CODES: Final = (
     ("0", "stopped as asked"),
     ("1", "crashed"),
     ("2", "an option, a variable or a config file can't be followed"),
-    ("3", "the handlers can't be imported, or there are none"),
+    ("3", "the handlers can't be imported, there are none, or @configure_server fails"),
     ("4", "Redis can't be used at start"),
 )
 

@@ -48,7 +48,7 @@ class Client:
         if url is not None and redis is not None:
             raise InvalidConfig("a client speaks to one Redis: give it url or redis, not both")
         self._clock = clock
-        self._redis = redis if url is None else _pool(url)
+        self._redis = _pool(url) if url is not None else _usable(redis)
         self._middleware = middleware
         self._dialect = None if dialect is None else Dialect(dialect)
         self._watch = DialectWatch(clock)
@@ -174,6 +174,14 @@ def _pool(url: str) -> Redis:
     from sidekiq_py.redis_connection import RedisOptions, RedisPool  # only who pushes pays
 
     return RedisPool(RedisOptions.from_url(url))
+
+
+def _usable(redis: Redis | None) -> Redis | None:
+    if redis is None:
+        return None
+    from sidekiq_py.redis_connection import usable
+
+    return usable(redis)
 
 
 default_client: Final = Client()

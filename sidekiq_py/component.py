@@ -74,7 +74,10 @@ class RedisState:
         if self._down_since is None and now - self._back_since > self.settling:
             self._down_since = now
             self._reasons = {str(error)}
-            logger.warning("Redis is down: %s. Running jobs go on; fetching resumes when it is back", error)
+            logger.warning(
+                "Redis is down: %s. Running jobs go on; fetching resumes when it is back",
+                str(error).removesuffix("."),
+            )
         elif (since := self._down_since) is not None and now - since > self.settling:
             self._tell_further(str(error))
         if self.is_down and str(error).startswith(REFUSALS):

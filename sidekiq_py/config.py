@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args, overload
 
 from sidekiq_py.capsule import DEFAULT_CONCURRENCY, DEFAULT_QUEUE, Capsule
 from sidekiq_py.did_you_mean import did_you_mean
-from sidekiq_py.errors import InvalidConfig
+from sidekiq_py.errors import InvalidConfig, RedisDown
 from sidekiq_py.keys import HEARTBEAT_TTL
 from sidekiq_py.middleware import Chain, ClientMiddleware, ServerMiddleware
 from sidekiq_py.payload import Payload
@@ -35,11 +35,33 @@ DEAD_TIMEOUT = 180 * 24 * 60 * 60
 CallbackT = TypeVar("CallbackT", bound=Callback)
 
 
-def _local_redis() -> RedisOptions:
-    # Late, so that who only asks for `configure_server` does not pay for what reads URLs.
-    from sidekiq_py.redis_connection import RedisOptions
+class RedisSetting:
+    """`config.redis`: RedisOptions when read; set by these, by a URL, or by a dict of their names."""
 
-    return RedisOptions()
+    @overload
+    def __get__(self, config: None, owner: type[Config]) -> str: ...
+    @overload
+    def __get__(self, config: Config, owner: type[Config]) -> RedisOptions: ...
+    def __get__(self, config: Config | None, owner: type[Config]) -> RedisOptions | str:
+        if config is None:
+            return ""  # the default, as dataclasses ask for it
+        if (redis := vars(config).get("redis")) is None:
+            vars(config)["redis"] = redis = _redis_options()()
+        return redis
+
+    def __set__(self, config: Config, given: RedisOptions | str | Mapping[str, Any]) -> None:
+        if given == "" and "redis" not in vars(config):
+            vars(config)["redis"] = None  # who only asks for `configure_server` doesn't pay for reading URLs
+            return
+        vars(config)["redis"] = _redis_options().of(given, base=config.redis)
+        if "origins" in vars(config):
+            config.origins["redis_url"] = "config.redis"
+
+
+def _redis_options() -> type[RedisOptions]:
+    from sidekiq_py.redis_connection import RedisOptions  # late: it reads URLs and certificates
+
+    return RedisOptions
 
 
 def _own_hostname() -> str:
@@ -66,7 +88,7 @@ class Config:
     verbose: bool = False
     require: str = "."  # a .py file, a dotted module or a directory
     capsules: dict[str, Capsule] = field(default_factory=dict)
-    redis: RedisOptions = field(default_factory=_local_redis)
+    redis: RedisSetting = RedisSetting()  # noqa: RUF009  # a descriptor; set by options, a URL or a dict
     pool_size: int | None = None  # connections for everything but fetching; None: as many as are needed
     hostname: str = field(default_factory=_own_hostname)  # first part of the identity
 
@@ -161,13 +183,25 @@ class Config:
             add(callback)
         return add
 
+    def redis_trouble(self, error: Exception) -> str:
+        """Why Redis can't be used at start, which one that is, who says so, what to do. Shows no password."""
+        origin = self.origins.get("redis_url", "the default")
+        advice = ": start it, or say where it is by --redis-url or REDIS_URL"
+        return (
+            f"{str(error).removesuffix('.')}. The Redis URL is {self.redis.masked_url}, from {origin}"
+            f"{advice if isinstance(error, RedisDown) else ''}"
+        )
+
     def apply_server_hooks(self) -> None:
-        """Run every function under `@configure_server` that hasn't seen this config yet, in order."""
-        self._apply(_server_hooks)
+        """Run every function under `@configure_server` that hasn't seen this config yet, in order.
+
+        InvalidConfig names the one that fails; what it raised is the cause.
+        """
+        self._apply(_server_hooks, "configure_server")
 
     def apply_client_hooks(self) -> None:
-        """Run every function under `@configure_client` that hasn't seen this config yet, in order."""
-        self._apply(_client_hooks)
+        """The same for `@configure_client`."""
+        self._apply(_client_hooks, "configure_client")
 
     def freeze(self) -> None:
         """Forbid any further change; there is a capsule from now on. Twice is once."""
@@ -179,11 +213,16 @@ class Config:
             capsule.freeze()
         self._frozen = True
 
-    def _apply(self, hooks: list[Configure]) -> None:
+    def _apply(self, hooks: list[Configure], decorator: str) -> None:
         for configure in hooks:
-            if configure not in self._configured:
-                self._configured.append(configure)
+            if configure in self._configured:
+                continue
+            self._configured.append(configure)
+            try:
                 configure(self)
+            except (Exception, SystemExit) as error:
+                reason = f"failed with {type(error).__name__}: {error}"
+                raise InvalidConfig(f"@{decorator} {_place(configure)} {reason}") from error
 
     def _check_open(self, sentence: str) -> None:
         if self._frozen:
@@ -198,6 +237,13 @@ class Config:
         super().__setattr__(name, value)
         if name == "concurrency" and DEFAULT_QUEUE in getattr(self, "capsules", ()):
             self.default_capsule.concurrency = value
+
+
+def _place(function: Configure) -> str:
+    """`configure (/app/handlers.py:12)`, as far as it is known."""
+    code = getattr(function, "__code__", None)
+    where = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+    return f"{getattr(function, '__name__', repr(function))}{where}"
 
 
 Configure: TypeAlias = Callable[[Config], object]

@@ -148,13 +148,13 @@ def _fill(config: Config, environment: Given, layers: Sequence[Layer]) -> None:
 
 def _set(config: Config, option: Option, given: Given) -> None:
     value = _read(option, given)
-    config.origins[option.name] = given.origin
     if option.name == "capsules":
         _add_capsules(config, cast(CapsuleOptions, value))
     elif option.name == "redis_url":
         config.redis = cast(Any, value)
     elif option.name != "config":
         setattr(config, option.name, value)
+    config.origins[option.name] = given.origin
 
 
 def _read(option: Option, given: Given) -> object:

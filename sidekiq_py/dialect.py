@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 from enum import IntEnum
 
+from sidekiq_py.errors import InvalidConfig
+
 _VERSION = re.compile(r"(\d+)")
 
 
@@ -29,6 +31,13 @@ class Dialect(IntEnum):
         """
         majors = [int(found[1]) if (found := _VERSION.match(text or "6")) else 6 for text in versions]
         return cls(min(max(min(majors), cls.SIX), cls.EIGHT)) if majors else None
+
+    @classmethod
+    def _missing_(cls, value: object) -> Dialect:
+        raise InvalidConfig(
+            f"dialect is the generation of Sidekiq to write like: 6, 7 or 8, or None to follow those seen in "
+            f"Redis; got {value!r}"
+        )
 
     @property
     def modern_floats(self) -> bool:

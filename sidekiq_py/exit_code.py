@@ -11,5 +11,5 @@ class ExitCode(IntEnum):
     OK = 0
     CRASH = 1
     USAGE = 2  # the command line, the environment or a config file can't be followed
-    HANDLERS = 3  # they can't be imported, or there are none
+    HANDLERS = 3  # they can't be imported, there are none, or code of theirs for the start fails
     REDIS = 4  # can't be used at start

@@ -20,7 +20,7 @@ from sidekiq_py.claims import requeue_leftovers
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.clock import Clock
 from sidekiq_py.config import Config
-from sidekiq_py.errors import OUTAGE, SidekiqError
+from sidekiq_py.errors import OUTAGE, HandlersNotLoaded, SidekiqError
 from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import CLEAN_UP_TIME
 from sidekiq_py.redis_connection import ServerInfo, check_server
@@ -29,7 +29,7 @@ from sidekiq_py.signals import ORPHANED, STOP, Signals
 from sidekiq_py.stop import Stop
 from sidekiq_py.suspect_fetcher import alone_capsule
 from sidekiq_py.wiring import READ_MARGIN, Wiring
-from sidekiq_py.worker_process import DRAIN, Line, News
+from sidekiq_py.worker_process import DRAIN, Line, News, Settings
 
 logger = logging.getLogger("sidekiq")
 
@@ -108,7 +108,13 @@ class Launcher:
         self._heartbeat.beat()  # before the first fetch: peers rescue the claims of those who don't beat
         self._heartbeat.start()
         self._wired.stall_watch.start()
-        self._tell_supervisor(News(identity=self.identity, queues=self._config.all_queues))
+        self._tell_supervisor(
+            News(
+                identity=self.identity,
+                queues=self._config.all_queues,
+                settings=Settings.of(self._config),
+            )
+        )
         for manager in self._managers:
             manager.start()
         if self._suspects:
@@ -204,10 +210,11 @@ class Launcher:
         for callback in self._config.lifecycle_events[event]:
             try:
                 callback()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._report.log(error, {"context": f"a callback for {event!r} failed"})
                 if event == "startup":
-                    raise
+                    reason = f"{type(error).__name__}: {error}"
+                    raise HandlersNotLoaded(f"a callback for 'startup' failed with {reason}") from error
 
     def _sign_off(self) -> int:
         """Put back what is still claimed, write the last counts, and leave the Busy page."""

@@ -42,15 +42,19 @@ class Lifeguard:
     """Called again and again by the supervisor, which runs `suspects` as they are found."""
 
     def __init__(self, connection: RedisConnection, *, ttl: float, stall_after: float, clock: Clock) -> None:
-        self._connection = connection
         self._clock = clock
+        self._casualties: list[Casualty] = []
+        self.suspects: list[Suspect] = []
+        self.serve(connection, ttl=ttl, stall_after=stall_after)
+
+    def serve(self, connection: RedisConnection, *, ttl: float, stall_after: float) -> None:
+        """Do the duties on this Redis from now on."""
+        self._connection = connection
         self._ttl = ttl
         self._beat_every = ttl / BEATS_IN_TTL
         self._next_beat = self._next_sweep = self._not_before = 0.0
-        self._casualties: list[Casualty] = []
-        self.suspects: list[Suspect] = []
-        self._held_watch = HeldWatch(connection, after=stall_after, clock=clock)
-        self._sweeper = Sweeper(connection, ttl=ttl, clock=clock, isolate=self.suspects.extend)
+        self._held_watch = HeldWatch(connection, after=stall_after, clock=self._clock)
+        self._sweeper = Sweeper(connection, ttl=ttl, clock=self._clock, isolate=self.suspects.extend)
 
     @property
     def is_busy(self) -> bool:

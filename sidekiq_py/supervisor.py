@@ -20,6 +20,7 @@ from sidekiq_py.clock import Clock
 from sidekiq_py.config import Config
 from sidekiq_py.exit_code import ExitCode
 from sidekiq_py.lifeguard import Lifeguard
+from sidekiq_py.redis_connection import RedisConnection
 from sidekiq_py.signal_pipe import SignalPipe
 from sidekiq_py.suspects import Suspect
 from sidekiq_py.worker_place import WorkerPlace
@@ -46,9 +47,8 @@ class Supervisor:
     def __init__(self, config: Config, clock: Clock | None = None) -> None:
         self._config = config
         self._clock = clock or Clock()
-        redis = replace(config.redis, connect_timeout=REDIS_TIMEOUT, read_timeout=REDIS_TIMEOUT)
         self._lifeguard = Lifeguard(
-            redis.connect(), ttl=config.heartbeat_ttl, stall_after=config.stall_after, clock=self._clock
+            self._connect(), ttl=config.heartbeat_ttl, stall_after=config.stall_after, clock=self._clock
         )
         self._places = [WorkerPlace(number, config, self._clock) for number in range(1, config.processes + 1)]
         self._workers: dict[int, WorkerProcess] = {}  # every child by its pid, in a place or not
@@ -60,6 +60,10 @@ class Supervisor:
         self._takes_jobs = True
         self._kill_at: float | None = None  # monotonic seconds; set while stopping
         self._give_up_at = 0.0  # the same; set when the last worker has ended
+
+    def _connect(self) -> RedisConnection:
+        redis = replace(self._config.redis, connect_timeout=REDIS_TIMEOUT, read_timeout=REDIS_TIMEOUT)
+        return redis.connect()
 
     def run(self) -> int:
         """Until every worker has stopped; returns the exit code, the highest of theirs."""
@@ -157,10 +161,27 @@ class Supervisor:
                     self._on_signal(number)
 
     def _hear(self, worker: WorkerProcess) -> None:
+        had_booted = worker.has_booted
         worker.hear()
-        self._has_booted = self._has_booted or worker.has_booted
+        if worker.has_booted and not had_booted:
+            self._has_booted = True
+            self._follow(worker)
         for place in self._places:
             place.heard(worker)
+
+    def _follow(self, worker: WorkerProcess) -> None:
+        """What the application sets in code, which only workers load, counts here too."""
+        before = self._duties()
+        if worker.news.settings is not None:
+            worker.news.settings.put_into(self._config)
+        if self._duties() != before:
+            self._lifeguard.close()
+            self._lifeguard.serve(
+                self._connect(), ttl=self._config.heartbeat_ttl, stall_after=self._config.stall_after
+            )
+
+    def _duties(self) -> tuple[object, ...]:
+        return self._config.redis, self._config.heartbeat_ttl, self._config.stall_after
 
     def _on_signal(self, number: signal.Signals) -> None:
         name = number.name[3:]

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 
-from sidekiq_py.boot import load_handlers
+from sidekiq_py.boot import configure_server, load_handlers
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.config import Config
 from sidekiq_py.errors import HandlersNotLoaded, RedisAuthError, RedisDown, RedisError
@@ -42,7 +42,7 @@ def run_worker(config: Config, line: Line | None = None) -> int:
     except HandlersNotLoaded as error:
         return _fail(ExitCode.HANDLERS, f"{error.trace}sidekiq-py: {error}")
     except (RedisDown, RedisAuthError, RedisError) as error:
-        return _fail(ExitCode.REDIS, f"sidekiq-py: {error}")
+        return _fail(ExitCode.REDIS, f"sidekiq-py: {config.redis_trouble(error)}")
     finally:
         logs.close()
 
@@ -50,7 +50,13 @@ def run_worker(config: Config, line: Line | None = None) -> int:
 def _run(config: Config, logs: LoggingSetup, line: Line | None) -> int:
     logs.step_aside()  # the application may set up logging of its own
     modules = load_handlers(config.require, chosen="require" in config.origins)
-    config.apply_server_hooks()
+    processes = config.processes
+    configure_server(config)
+    if config.processes != processes:
+        logger.warning(
+            "config.processes = %s comes too late: %d was started; give -p %s, SIDEKIQ_PROCESSES or the file",
+            *(config.processes, processes, config.processes),
+        )
     logs.settle()
     if not registry.names():
         raise HandlersNotLoaded(

@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from sidekiq_py.config import Config
 from sidekiq_py.running_table import RunningTable
 from sidekiq_py.stack_dump import StackDump
 from sidekiq_py.suspects import Suspect
@@ -26,11 +27,41 @@ NEWS_BYTES: Final = 65536
 DRAIN: Final = "DRAIN"  # beside the signals' names: take no more jobs, and end when the last one has
 
 
+class Settings(msgspec.Struct):
+    """What the application may have set in code, and the supervisor goes by too."""
+
+    redis: dict[str, Any]
+    timeout: float
+    heartbeat_ttl: int
+    stall_after: float
+    max_memory: int | None
+    max_jobs: int | None
+
+    @classmethod
+    def of(cls, config: Config) -> Settings:
+        return cls(
+            redis=config.redis.given(),
+            timeout=config.timeout,
+            heartbeat_ttl=config.heartbeat_ttl,
+            stall_after=config.stall_after,
+            max_memory=config.max_memory,
+            max_jobs=config.max_jobs,
+        )
+
+    def put_into(self, config: Config) -> None:
+        """Set on the supervisor's config what differs."""
+        for name in self.__struct_fields__:
+            mine = config.redis.given() if name == "redis" else getattr(config, name)
+            if mine != getattr(self, name):
+                setattr(config, name, getattr(self, name))
+
+
 class News(msgspec.Struct, omit_defaults=True):
     """What a worker tells its supervisor."""
 
     identity: str = ""  # booted under this identity, and claims from these queues
     queues: list[str] = msgspec.field(default_factory=list)
+    settings: Settings | None = None
     stops: bool = False  # somebody told it to stop; don't start another in its place
 
 

@@ -21,7 +21,7 @@ from sidekiq_py.api.revive import revived
 from sidekiq_py.api.sorted_walk import Row, SortedWalk, rows
 from sidekiq_py.clock import Clock
 from sidekiq_py.config import DeathHandler
-from sidekiq_py.redis_connection import Arg, Redis
+from sidekiq_py.redis_connection import Arg, Redis, usable
 from sidekiq_py.ruby_json import float_text
 from sidekiq_py.scripts import load
 
@@ -94,7 +94,7 @@ class JobSet:
     def __init__(
         self, redis: Redis, *, dead_limits: DeadLimits | None = None, clock: Clock | None = None
     ) -> None:
-        self._redis = redis
+        self._redis = usable(redis)
         self._dead_limits = dead_limits or DeadLimits()
         self.clock = clock or Clock()
 

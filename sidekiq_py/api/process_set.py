@@ -12,7 +12,7 @@ from typing import Any, Final
 from sidekiq_py import keys
 from sidekiq_py.api.round_trip import json_object, names, read, whole_number
 from sidekiq_py.errors import EmbeddedProcess
-from sidekiq_py.redis_connection import Command, Redis
+from sidekiq_py.redis_connection import Command, Redis, usable
 
 CLEANUP_LOCK_TTL: Final = 60  # seconds
 _FIELDS: Final = ("info", "concurrency", "busy", "beat", "quiet", "rss", "rtt_us", "lag_us", "stalls")
@@ -87,7 +87,7 @@ class ProcessSet:
     """
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self._redis = usable(redis)
 
     def __iter__(self) -> Iterator[Process]:
         identities = names(self._redis.call("SMEMBERS", keys.PROCESSES))

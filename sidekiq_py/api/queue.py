@@ -15,7 +15,7 @@ from sidekiq_py.api.morgue import DeadLimits, kill
 from sidekiq_py.api.round_trip import names, read
 from sidekiq_py.clock import Clock
 from sidekiq_py.config import DeathHandler
-from sidekiq_py.redis_connection import Redis
+from sidekiq_py.redis_connection import Redis, usable
 
 PAGE: Final = 100
 
@@ -53,7 +53,7 @@ class Queue:
         self.name = name
         self.key = keys.queue(name)
         self.clock = clock or Clock()
-        self._redis = redis
+        self._redis = usable(redis)
         self._dead_limits = dead_limits or DeadLimits()
         self._removed = 0  # jobs that a walk has lost by our own hand: what follows moved up
 
@@ -63,7 +63,9 @@ class Queue:
     @staticmethod
     def all(redis: Redis, *, clock: Clock | None = None) -> list[Queue]:
         """Every queue that was ever pushed to and not cleared since, by name. Reads `queues`."""
-        return [Queue(name, redis, clock=clock) for name in names(redis.call("SMEMBERS", keys.QUEUES))]
+        return [
+            Queue(name, redis, clock=clock) for name in names(usable(redis).call("SMEMBERS", keys.QUEUES))
+        ]
 
     @property
     def size(self) -> int:

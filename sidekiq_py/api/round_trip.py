@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from sidekiq_py.errors import RedisError
-from sidekiq_py.redis_connection import Command, Redis
+from sidekiq_py.redis_connection import Command, Redis, usable
 
 
 def read(redis: Redis, commands: Sequence[Command]) -> list[Any]:
@@ -16,7 +16,7 @@ def read(redis: Redis, commands: Sequence[Command]) -> list[Any]:
 
     Raises RedisDown and RedisAuthError.
     """
-    return [_readable(reply) for reply in redis.pipeline(commands)]
+    return [_readable(reply) for reply in usable(redis).pipeline(commands)]
 
 
 def _readable(reply: Any) -> Any:

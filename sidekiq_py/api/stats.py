@@ -13,7 +13,7 @@ from sidekiq_py import keys
 from sidekiq_py.api.queue import latency_of
 from sidekiq_py.api.round_trip import names, read, whole_number
 from sidekiq_py.clock import Clock
-from sidekiq_py.redis_connection import Redis
+from sidekiq_py.redis_connection import Redis, usable
 
 LONGEST_HISTORY: Final = 5 * 365  # days; older counters have expired
 RESETTABLE: Final = ("processed", "failed")
@@ -70,7 +70,7 @@ class Stats:
         if unknown := set(names).difference(RESETTABLE):
             raise ValueError(f"no such counter: {', '.join(sorted(unknown))}; there are {RESETTABLE}")
         words = [word for name in names or RESETTABLE for word in (f"stat:{name}", 0)]
-        redis.call("MSET", *words)
+        usable(redis).call("MSET", *words)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def history(redis: Redis, days: int, *, until: date | None = None, clock: Clock 
     newest = until or datetime.fromtimestamp((clock or Clock()).now(), UTC).date()
     dates = [newest - timedelta(days=back) for back in range(days)]
     counters = [keys.stat_processed_on(day) for day in dates] + [keys.stat_failed_on(day) for day in dates]
-    counts = [whole_number(text) for text in redis.call("MGET", *counters)]
+    counts = [whole_number(text) for text in usable(redis).call("MGET", *counters)]
     return [
         Day(day, processed, failed)
         for day, processed, failed in zip(dates, counts[:days], counts[days:], strict=True)

@@ -12,7 +12,7 @@ from sidekiq_py import keys
 from sidekiq_py.api.job_record import JobRecord
 from sidekiq_py.api.round_trip import json_object, names, read, whole_number
 from sidekiq_py.payload import generate, read_timestamp
-from sidekiq_py.redis_connection import Redis
+from sidekiq_py.redis_connection import Redis, usable
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class WorkSet:
     """
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self._redis = usable(redis)
 
     def __iter__(self) -> Iterator[Work]:
         identities = names(self._redis.call("SMEMBERS", keys.PROCESSES))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sidekiq_py.redis_connection.options import RedisOptions
 from sidekiq_py.redis_connection.pool import RedisPool
 from sidekiq_py.redis_connection.server_check import ServerInfo, check_server
-from sidekiq_py.redis_connection.verbs import Arg, Command, Redis, Reply
+from sidekiq_py.redis_connection.verbs import Arg, Command, Redis, Reply, usable
 
 if TYPE_CHECKING:
     from sidekiq_py.redis_connection.connection import RedisConnection
@@ -25,6 +25,7 @@ __all__ = [
     "Reply",
     "ServerInfo",
     "check_server",
+    "usable",
 ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from sidekiq_py.did_you_mean import did_you_mean
 from sidekiq_py.errors import InvalidConfig
 from sidekiq_py.redis_connection.url import TLS_OPTIONS, Address, masked, parse_host, parse_url
 
@@ -15,6 +16,26 @@ if TYPE_CHECKING:
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 TLS_KEYWORDS: Final = frozenset({"ssl_ca_data", "ssl_min_version"})  # what has no place in a URL
+
+
+OTHERS_WORDS: Final = {  # of Ruby's config.redis and of redis-py
+    "size": "set config.pool_size",
+    "pool_timeout": "a pool waits 5 seconds for a connection",
+    "timeout": "give connect_timeout and read_timeout",
+    "network_timeout": "give connect_timeout and read_timeout",
+    "write_timeout": "read_timeout counts for writes too",
+    "socket_timeout": "give read_timeout",
+    "socket_connect_timeout": "give connect_timeout",
+    "ssl_params": "give tls, with redis-py's names, as in {'ssl_ca_certs': '/etc/ssl/redis.pem'}",
+    "ssl": "write rediss:// in the URL",
+    "host": "write host and port into url, as in 'redis://cache.internal:6380/0'",
+    "port": "write host and port into url, as in 'redis://cache.internal:6380/0'",
+    "name": "the host in url is the master's name, as in 'redis://mymaster'",
+    "role": "jobs are always read from the master",
+    "id": "give client_name",
+    "namespace": "Sidekiq 7 has none either; use another database, as in 'redis://localhost:6379/1'",
+    "driver": "there is only one",
+}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -40,11 +61,7 @@ class RedisOptions:
     address: Address = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("connect_timeout", "read_timeout"):
-            if not getattr(self, name) > 0:
-                raise InvalidConfig(
-                    f"redis {name} is {getattr(self, name)!r}: expected seconds above 0, as 5.0"
-                )
+        self._check_types()
         address = self._overridden(parse_url(self.url))
         if address.secure:
             _check_tls(address.tls)
@@ -54,6 +71,35 @@ class RedisOptions:
     def from_url(cls, url: str, **overrides: Any) -> Self:
         """Options for one URL: redis://, rediss://, unix:// or redis+sentinel://; see `parse_url`."""
         return cls(url=url, **overrides)
+
+    @classmethod
+    def of(cls, given: RedisOptions | str | Mapping[str, Any], base: RedisOptions) -> RedisOptions:
+        """From what `config.redis = …` is given: a URL, or a dict of the names above.
+
+        A dict without a URL changes only what it names, and leaves the rest as in `base`. InvalidConfig for
+        anything else.
+        """
+        if isinstance(given, RedisOptions):
+            return given
+        if isinstance(given, str):
+            return cls(url=given)
+        if not isinstance(given, Mapping):
+            raise InvalidConfig(
+                f"config.redis is a URL, as in {DEFAULT_URL!r}, or a dict, as in "
+                f"{{'url': {DEFAULT_URL!r}, 'read_timeout': 3.0}}; got {_kind_of(given)}"
+            )
+        known = base.given()
+        for name in given:
+            if name not in known:
+                hint = OTHERS_WORDS.get(name) or f"there are {', '.join(known)}"
+                raise InvalidConfig(
+                    f"config.redis has no option {name!r}{did_you_mean(str(name), known)}; {hint}"
+                )
+        return cls(**given) if "url" in given else replace(base, **given)
+
+    def given(self) -> dict[str, Any]:
+        """The keywords that make these options again."""
+        return {name: getattr(self, name) for name, each in self.__dataclass_fields__.items() if each.init}
 
     @property
     def masked_url(self) -> str:
@@ -74,6 +120,18 @@ class RedisOptions:
             client_name=self.client_name,
         )
 
+    def _check_types(self) -> None:
+        for name in ("connect_timeout", "read_timeout"):
+            seconds = getattr(self, name)
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+                raise InvalidConfig(f"redis {name} is {seconds!r}: expected seconds above 0, as 5.0")
+        if self.db is not None and (type(self.db) is not int or self.db < 0):
+            raise InvalidConfig(f"redis db is {self.db!r}: expected the number of a database, as 0")
+        if isinstance(self.sentinels, str) or not all(isinstance(each, str) for each in self.sentinels):
+            raise InvalidConfig(
+                f"redis sentinels are {self.sentinels!r}: expected a list, as ['one:26379', 'two:26379']"
+            )
+
     def _overridden(self, address: Address) -> Address:
         names = ("username", "password", "db", "sentinel_username", "sentinel_password")
         facts = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
@@ -86,6 +144,11 @@ class RedisOptions:
 
     def __repr__(self) -> str:
         return f"RedisOptions({self.masked_url!r})"
+
+
+def _kind_of(given: object) -> str:
+    """Its type alone: a client's repr may show a password."""
+    return "None" if given is None else f"a {type(given).__module__}.{type(given).__qualname__}"
 
 
 def _check_tls(options: Mapping[str, Any]) -> None:

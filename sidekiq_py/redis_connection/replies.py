@@ -38,6 +38,7 @@ PREFIX_OF_CLASS: Final[tuple[tuple[type[Exception], str], ...]] = (
 INSIDE_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -?([A-Z]+) ")
 NO_MORE_CLIENTS: Final = "max number of clients reached"
 NO_PASSWORD_SET: Final = "without any password configured"
+NO_SUCH_DATABASE: Final = "DB index is out of range"
 
 
 def is_unknown_script(reply: object) -> bool:
@@ -52,19 +53,43 @@ def explain(error: Exception, address: Address, *, sent: bool) -> RedisError | R
     text = address.hide_secrets(str(error))
     if _is_broken_link(error):
         return RedisDown(f"{'lost' if sent else 'cannot reach'} Redis at {address}: {text}", sent=sent)
-    return _classified(*_prefix_and_text(error, text))
+    return _classified(*_prefix_and_text(error, text), address)
 
 
-def _classified(prefix: str, text: str) -> RedisError | RedisDown | RedisAuthError:
+def _classified(prefix: str, text: str, address: Address) -> RedisError | RedisDown | RedisAuthError:
     if prefix in DOWN or NO_MORE_CLIENTS in text:
         return RedisDown(text)
     if prefix in AUTH or NO_PASSWORD_SET in text:
-        return RedisAuthError(text)
+        return RedisAuthError(f"{_sentence(text)} {_advice(prefix, text, address)}")
     if prefix in CLUSTER:
         return RedisError(
             f"{text} (Redis Cluster is not supported: queues need one server that holds all keys)"
         )
+    if NO_SUCH_DATABASE in text:
+        return RedisError(
+            f"{_sentence(text)} Redis at {address} has no database {address.db}: give a lower number at the "
+            "end of the URL, or raise `databases` in redis.conf"
+        )
     return RedisError(text)
+
+
+def _advice(prefix: str, text: str, address: Address) -> str:
+    """What to do about a refusal of user, password or command."""
+    who = f"user {address.username!r}" if address.username else "the default user"
+    if prefix == "NOPERM":
+        return f"Redis at {address} lets {who} do less than Sidekiq needs: allow it with ACL SETUSER"
+    if NO_PASSWORD_SET in text:
+        return f"Redis at {address} has no password: take it out of the URL"
+    if prefix == "NOAUTH":
+        return f"Redis at {address} wants a password: put it into the URL, as in redis://:PASSWORD@…"
+    return (
+        f"Redis at {address} doesn't take this password of {who}: check both, and write "
+        "@ : / ? # in them as %40 %3A %2F %3F %23 in a URL"
+    )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _is_broken_link(error: Exception) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from sidekiq_py.errors import InvalidConfig
 
 HIDDEN: Final = "***"
+SHORT_SECRET: Final = 6  # characters
 SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 TLS_OPTIONS: Final = frozenset(
     {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_cert_reqs"}
@@ -51,9 +52,15 @@ class Address:
         return tuple(sorted((secret for secret in found if secret), key=len, reverse=True))
 
     def hide_secrets(self, text: str) -> str:
-        """The text without any of our passwords: some errors of servers repeat what they were sent."""
+        """The text without any of our passwords: some errors of servers repeat what they were sent.
+
+        A short one only where it stands alone: it may be a part of any word.
+        """
         for secret in self.secrets:
-            text = text.replace(secret, HIDDEN)
+            hidden = re.escape(secret)
+            if len(secret) < SHORT_SECRET:
+                hidden = rf"(?<!\w){hidden}(?!\w)"
+            text = re.sub(hidden, HIDDEN, text)
         return text
 
     def __str__(self) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
+from sidekiq_py.errors import InvalidConfig
 from sidekiq_py.scripts import Arg, Script
 
-__all__ = ["Arg", "Command", "Redis", "Reply"]
+__all__ = ["Arg", "Command", "Redis", "Reply", "usable"]
 
 Reply: TypeAlias = Any  # bytes, int, None, or a list of these; errors are raised
 Command: TypeAlias = Sequence[Arg]
@@ -33,3 +34,15 @@ class Redis(Protocol):
 
     def run_script(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> Reply:
         """EVALSHA; EVAL when the server doesn't know the script."""
+
+
+def usable(redis: Redis) -> Redis:
+    """What was given as the Redis to work on. InvalidConfig for anything else, as a redis-py client."""
+    if hasattr(redis, "call") and hasattr(redis, "run_script"):
+        return redis
+    kind = type(redis)
+    raise InvalidConfig(
+        f"the Redis to work on is a RedisPool, got a {kind.__module__}.{kind.__qualname__}, which may send "
+        "a command twice. Write RedisPool(RedisOptions.from_url('redis://localhost:6379/0')), with both from "
+        "sidekiq_py.redis_connection; a Client also takes the URL itself"
+    )

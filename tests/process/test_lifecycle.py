@@ -51,7 +51,7 @@ def test_a_startup_callback_that_fails_keeps_the_server_from_starting(stage: Sta
 
     server = stage.launch(HANDLERS + "    config.on('startup', lambda: {}['no such key'])\n")
 
-    assert server.wait() == 1
+    assert server.wait() == 3
     assert "a callback for 'startup' failed: 'no such key'" in server.log
     assert stage.notes == ["startup"]
     assert len(stage.queue()) == 1
