@@ -1,4 +1,4 @@
-"""C16 on servers at work: a certificate that is no good is no way in, and costs no job."""
+"""TLS on servers at work: a certificate that is no good is no way in, and costs no job."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_bad_certificate_ends_the_start_in_one_sentence(ruin: Ruin, tls: TlsSe
     assert WHY[certificate] in line
 
 
-@pytest.mark.row("C16")
+@pytest.mark.row("C16", "D16")
 @pytest.mark.parametrize("certificate", WHY)
 def test_a_certificate_that_turns_bad_at_work_is_waited_out(ruin: Ruin, tls: TlsServer, certificate: str):
     server = ruin.start("-c", "3")
@@ -80,3 +80,30 @@ def test_a_certificate_that_turns_bad_at_work_is_waited_out(ruin: Ruin, tls: Tls
     server.wait_for_log("Redis is back")
     assert "Traceback" not in server.log
     assert server.stop() == 0
+
+
+IMPORTS_FIRST = """
+import socket, ssl, urllib.request
+
+@job("Asks")
+def asks(port, trusted):
+    start()
+    context = ssl.create_default_context(cafile=trusted)
+    with (
+        socket.create_connection(("localhost", port)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        secure.sendall(b"PING\\r\\n")
+        assert secure.recv(7) == b"+PONG\\r\\n"
+    end()
+"""
+
+
+@pytest.mark.row("J1")
+def test_handlers_may_import_ssl_first_and_speak_tls_themselves(ruin: Ruin, tls: TlsServer):
+    server = ruin.start(handlers=IMPORTS_FIRST, environ={"PYTHONWARNINGS": "error"})
+
+    port = int(tls.place.partition(":")[2].partition("/")[0])
+    ruin.assert_once(ruin.push("Asks", port, str(tls.certificates / "trusted.crt"), count=3))
+
+    assert "Warning" not in server.log

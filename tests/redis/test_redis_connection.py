@@ -181,6 +181,7 @@ def test_a_client_name_shows_in_the_list_of_clients(matrix_server):
     assert named.call("CLIENT", "GETNAME") == b"sidekiq-py-test"
 
 
+@pytest.mark.row("D16")
 def test_a_database_is_selected_again_after_a_lost_connection(matrix_server, admin):
     elsewhere = RedisOptions.from_url(f"{matrix_server.url}?db=3").connect()
     elsewhere.call("SET", "where", "three")
