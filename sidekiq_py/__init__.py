@@ -37,6 +37,7 @@ from sidekiq_py.version import VERSION
 
 if TYPE_CHECKING:
     from sidekiq_py.config import Config, configure_client, configure_server
+    from sidekiq_py.run_async import run_async
 
 __version__ = VERSION
 
@@ -64,14 +65,21 @@ __all__ = [
     "configure_server",
     "current_job",
     "job",
+    "run_async",
 ]
 
-# A program that only declares jobs needs no configuration, and does not pay for importing it.
+# A program that only declares jobs needs no configuration and no asyncio, and doesn't pay for their import.
 # `job` must not come this way: loading the module of that name would put itself in the function's place.
-_LATE = ("Config", "configure_client", "configure_server")
+_LATE = {
+    "Config": "sidekiq_py.config",
+    "configure_client": "sidekiq_py.config",
+    "configure_server": "sidekiq_py.config",
+    "run_async": "sidekiq_py.run_async",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("sidekiq_py.config"), name)
+    found = globals()[name] = getattr(import_module(_LATE[name]), name)
+    return found

@@ -9,7 +9,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,36 @@ def test_the_handlers_of_the_readme_run_in_a_server(serve: Serve, redis_url: str
     log = server.wait_for_log("order 4712 is due on 2030-01-31")
     assert "ready\n" in log
     assert "took 0:00:00" in server.wait_for_log("took ")
+
+
+class Feed(BaseHTTPRequestHandler):
+    """Answers when four ask at once, and never before."""
+
+    together = threading.Barrier(4)
+
+    def do_GET(self) -> None:
+        self.together.wait(30)
+        self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\nnews")
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_the_asyncio_handler_of_the_readme_runs_four_times_at_once(
+    serve: Serve, redis_url: str, tmp_path: Path
+):
+    write_files("README.md", tmp_path)
+    server = serve("sidekiq-py -r feeds.py -c 4", tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Feed) as feeds:
+        threading.Thread(target=feeds.serve_forever, daemon=True).start()
+        push = (
+            f"import feeds\nfor _ in range(4): feeds.feeds.perform_async(['127.0.0.1'], {feeds.server_port})"
+        )
+        run_python(tmp_path, redis_url, "-c", push)
+
+        eventually(lambda: server.log.count("class=FeedsJob: 23 bytes") == 4, 60)
+        feeds.shutdown()
+    assert "Traceback" not in server.log
 
 
 @pytest.mark.parametrize(
