@@ -132,7 +132,7 @@ def _check_function(name: str, function: object) -> None:
         if predicate(function) or predicate(getattr(function, "__call__", None)):  # noqa: B004
             raise InvalidHandler(
                 f"{name}: {'.'.join(_path(function))} is {kind}: calling it would run nothing. Use a plain "
-                "`def`; blocking calls are fine there, they let other jobs run; asyncio goes through run_async"
+                "`def`; blocking calls are fine there, they let other jobs run; for asyncio see run_async"
             )
 
 
