@@ -76,7 +76,7 @@ def test_weights_are_the_shares_in_which_jobs_run(ruin: Ruin, count: int):
         push_to(ruin, queue, "Named", queue, count=count)
 
     ruin.start("-c", "10", *[f"-q{name},{weight}" for name, weight in weights.items()], handlers=HANDLERS)
-    eventually(lambda: len(ruin.stage.notes) >= count, 2 * LONG, every=0.1)
+    eventually(lambda: len(ruin.stage.notes) >= count, LONG + count / 200, every=0.1)
 
     ran = Counter(ruin.stage.notes[:count])
     for queue, weight in weights.items():
