@@ -2,21 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.ruin import Ruin
 from tests.process import stage as stages
-from tests.servers import Server, start_server
+from tests.servers import MATRIX, Kind, Server, start_server
 
 SAFE = ("--appendonly", "yes", "--appendfsync", "always")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests under `servers` run on each generation of Redis in `make soak`; in `make test` they take turns.
+
+    Whose turn it is follows from the test's name, so that it doesn't change from run to run. A test under
+    `every_server` runs on each all the time.
+    """
+    if "kind" not in metafunc.fixturenames or not metafunc.definition.get_closest_marker("servers"):
+        return
+    turn = MATRIX[zlib.crc32(metafunc.function.__name__.encode()) % len(MATRIX)]
+    is_everywhere = metafunc.definition.get_closest_marker("every_server") is not None
+    kinds = [
+        pytest.param(kind, marks=[] if is_everywhere or kind == turn else pytest.mark.soak) for kind in MATRIX
+    ]
+    metafunc.parametrize("kind", kinds)
+
+
 @pytest.fixture
-def ruin(redis_server: Server, tmp_path: Path) -> Iterator[Ruin]:
-    built = Ruin(stages.on(redis_server, tmp_path))
+def kind() -> Kind:
+    """Which server the test runs on."""
+    return "default"
+
+
+@pytest.fixture(scope="session")
+def server_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Kind], Server]]:
+    """One server of each kind for the session, started when first asked for. Not emptied."""
+    started: dict[Kind, Server] = {}
+
+    def server(kind: Kind) -> Server:
+        if kind not in started:
+            started[kind] = start_server(kind, tmp_path_factory.mktemp(kind))
+        return started[kind]
+
+    yield server
+    for each in started.values():
+        each.stop()
+
+
+@pytest.fixture
+def ruin(kind: Kind, server_of: Callable[[Kind], Server], tmp_path: Path) -> Iterator[Ruin]:
+    built = Ruin(stages.on(server_of(kind), tmp_path))
     yield built
     built.end()
 

@@ -15,6 +15,8 @@ from tests.helpers import eventually, rest
 from tests.process.stage import LONG, payload
 from tests.servers import missing
 
+pytestmark = pytest.mark.servers
+
 HOUR = 3600
 PLANS = """
 @job("Plans")

@@ -6,9 +6,12 @@ import time
 
 import pytest
 
-from tests.chaos.ruin import SWEEP, TTL, Ruin, jid
+from tests.chaos.container import contained, needs_containers
+from tests.chaos.ruin import Ruin, jid, send
 from tests.helpers import at_once, eventually
 from tests.process.stage import LONG, payload
+
+pytestmark = pytest.mark.servers
 
 GONE = "gone:1:abcdefabcdef"
 
@@ -76,6 +79,7 @@ def test_a_job_pushed_to_an_idle_server_that_dies_receiving_it_is_claimed(ruin: 
     ruin.assert_once([job])
 
 
+@pytest.mark.every_server
 @pytest.mark.row("A4")
 @pytest.mark.parametrize(("failpoint", "place"), [("settle.send:1", "claim"), ("settle.reply:1", "retry")])
 def test_a_failure_is_recorded_once_whenever_its_process_dies(ruin: Ruin, failpoint: str, place: str):
@@ -107,6 +111,7 @@ def test_a_due_job_is_enqueued_once_whenever_its_poller_dies(ruin: Ruin, failpoi
     ruin.assert_once([job])
 
 
+@pytest.mark.every_server
 @pytest.mark.row("A4")
 def test_jobs_half_put_back_when_the_process_dies_stopping_are_all_there(ruin: Ruin):
     server = ruin.launch(
@@ -146,6 +151,7 @@ def orphan(ruin: Ruin, count: int, *queues: str) -> list[bytes]:
     return jobs
 
 
+@pytest.mark.every_server
 @pytest.mark.row("A12")
 def test_what_a_rescuer_left_when_it_died_the_next_one_rescues(ruin: Ruin):
     jobs = orphan(ruin, 250, "default", "low")
@@ -162,6 +168,7 @@ def test_what_a_rescuer_left_when_it_died_the_next_one_rescues(ruin: Ruin):
     eventually(lambda: not ruin.stage.raw.hexists("sidekiq-py:processes", GONE), LONG)
 
 
+@pytest.mark.every_server
 @pytest.mark.row("A13")
 def test_rescuers_that_race_put_each_job_back_once(ruin: Ruin):
     from sidekiq_py.redis_connection import RedisOptions, RedisPool
@@ -178,18 +185,22 @@ def test_rescuers_that_race_put_each_job_back_once(ruin: Ruin):
 
 
 @pytest.mark.row("A14")
-def test_a_process_with_the_host_name_and_pid_of_a_dead_one_is_another(ruin: Ruin):
+@needs_containers
+def test_a_process_with_the_host_name_and_pid_of_a_dead_one_rescues_its_claims(ruin: Ruin):
     [job] = ruin.push("Until", "go")
-    first = ruin.start("-p", "0")
-    ruin.wait_until_running(1)
-    host, pid, nonce = first.identity.split(":")
-    ruin.kill_all_of(first)
-    ruin.stage.raw.rename(first.identity, f"{host}:{pid}:000000000000")  # its successor, as in a container
-    ruin.stage.raw.persist(f"{host}:{pid}:000000000000")
-
+    with contained(ruin, "-p", "0") as first:
+        ruin.wait_until_running(1)
+        [dead] = ruin.identities()
+        send(first.pid, "KILL")
+        first.wait()
     ruin.stage.let("go")
-    ruin.start()
-    ruin.wait_until_ended([job], 10 * (TTL + SWEEP))
 
-    assert nonce != "000000000000"
-    ruin.wait_until_clean()
+    with contained(ruin, "-p", "0") as second:
+        ruin.wait_until_ended([job])
+        ruin.wait_until_clean()
+
+        [living] = set(ruin.identities()) - {dead}
+        assert living != dead
+        assert living.rpartition(":")[0] == dead.rpartition(":")[0]
+        assert ruin.lines("start")[jid(job)] == 2
+        assert f"rescued 1 jobs of {dead}" in second.log

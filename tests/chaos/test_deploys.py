@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from tests.chaos.container import contained, needs_containers
 from tests.chaos.ruin import Ruin, jid, load, send
 from tests.helpers import eventually, rest
 from tests.process.stage import LONG
 from tests.server_process import is_alive
+
+pytestmark = pytest.mark.servers
 
 
 @pytest.mark.row("G6")
@@ -164,6 +161,7 @@ def test_a_server_that_never_came_up_ends_with_the_reason_as_its_code(ruin: Ruin
 @pytest.mark.row("A16")
 def test_workers_that_die_while_they_boot_are_started_less_and_less_often(ruin: Ruin):
     server = ruin.start()
+    ruin.wait_until_ended(ruin.push("Brief"))  # by then its supervisor knows that it has booted
     handlers = ruin.stage.directory / "server0_handlers.py"
     handlers.write_text("import os\nwith open('boots', 'a') as f: f.write('.')\nos._exit(9)")
 
@@ -178,6 +176,7 @@ def test_workers_that_die_while_they_boot_are_started_less_and_less_often(ruin: 
 
 def test_a_worker_that_dies_booting_while_all_stops_is_no_reason_to_fail(ruin: Ruin):
     server = ruin.start()
+    ruin.wait_until_ended(ruin.push("Brief"))  # by then its supervisor knows that it has booted
     boots = ruin.stage.directory / "boots"
     handlers = ruin.stage.directory / "server0_handlers.py"
     handlers.write_text("import os, time\nopen('boots', 'a').close()\ntime.sleep(1)\nos._exit(9)")
@@ -191,13 +190,8 @@ def test_a_worker_that_dies_booting_while_all_stops_is_no_reason_to_fail(ruin: R
 # -- PID 1 --------------------------------------------------------------------------------------------
 
 
-def can_be_pid_1() -> bool:
-    command = ["unshare", "--pid", "--fork", "true"]
-    return shutil.which("unshare") is not None and subprocess.run(command, check=False).returncode == 0
-
-
 @pytest.mark.row("G9")
-@pytest.mark.skipif(not can_be_pid_1(), reason="needs the right to make a PID namespace")
+@needs_containers
 def test_as_pid_1_it_hears_signals_and_reaps_orphans(ruin: Ruin):
     handlers = """
     @job("Abandons")
@@ -209,35 +203,13 @@ def test_as_pid_1_it_hears_signals_and_reaps_orphans(ruin: Ruin):
             os._exit(0)
         end()
     """
-    server = ruin.launch("-c", "2", handlers=handlers)
-    server.kill()
-    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-m", "sidekiq_py"]
-    environ = {**os.environ, "REDIS_URL": ruin.stage.redis_url, "SIDEKIQ_HEARTBEAT_TTL": "2"}
-    log = ruin.stage.directory / "pid1.log"
-    with log.open("wb") as output:
-        started = subprocess.Popen(
-            [*command, "-r", str(ruin.stage.directory / "server0_handlers.py")],
-            **{"env": environ, "cwd": ruin.stage.directory, "stdout": output, "stderr": output},
-        )
-    try:
+    with contained(ruin, "-c", "2", handlers=handlers) as server:
         eventually(ruin.identities, LONG)
-        [child] = children(started.pid)
-        job = ruin.push("Abandons")
-        ruin.wait_until_ended(job)
-        eventually(lambda: len(children(child)) == 1, LONG)  # the worker alone, no zombie
+        ruin.wait_until_ended(ruin.push("Abandons"))
+        eventually(lambda: len(server.children) == 1, LONG)  # the worker alone, no zombie
 
-        send(child, "HUP")
-        eventually(lambda: b"takes over from" in log.read_bytes(), LONG)
-        send(child, "TERM")
-        assert started.wait(LONG) == 0, log.read_text()
-    finally:
-        for pid in children(started.pid):
-            send(pid, "KILL")
-        started.kill()
-        started.wait()
+        send(server.pid, "HUP")
+        eventually(lambda: "takes over from" in server.log, LONG)
+        send(server.pid, "TERM")
+        assert server.wait() == 0, server.log
     assert ruin.identities() == []
-
-
-def children(pid: int) -> list[int]:
-    file = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(each) for each in file.read_text().split()] if file.exists() else []

@@ -17,6 +17,8 @@ from tests.chaos.ruin import TTL, Ruin, jid, load, send
 from tests.helpers import eventually, rest
 from tests.process.stage import LONG
 
+pytestmark = pytest.mark.servers
+
 STUCK = """
 
 
@@ -54,6 +56,7 @@ def blocks(seconds):
 """
 
 
+@pytest.mark.every_server
 @pytest.mark.row("B1")
 def test_jobs_of_a_frozen_server_run_elsewhere_and_what_it_says_late_counts_no_more(ruin: Ruin):
     frozen = ruin.start("-c", "3")
@@ -158,7 +161,8 @@ def test_a_job_that_keeps_the_others_waiting_is_told_of_once_and_so_is_its_end(r
 @pytest.mark.row("B4", "B5")
 @pytest.mark.parametrize("job_class", ["Backtracks", "Blocks"])
 def test_without_a_supervisor_a_held_interpreter_is_told_of_when_it_is_let_go(ruin: Ruin, job_class: str):
-    server = ruin.start("-c", "2", "-p", "0", handlers=STUCK, environ=WATCHED)
+    environ = {**WATCHED, "SIDEKIQ_HEARTBEAT_TTL": "20"}  # nobody beats meanwhile
+    server = ruin.start("-c", "2", "-p", "0", handlers=STUCK, environ=environ)
 
     [job] = ruin.push(job_class, 2)
 

@@ -12,6 +12,8 @@ from tests.helpers import eventually
 from tests.process.stage import LONG, payload
 from tests.server_process import is_alive
 
+pytestmark = pytest.mark.servers
+
 # -- a worker dies ------------------------------------------------------------------------------------
 
 
@@ -37,6 +39,7 @@ def test_jobs_of_a_killed_worker_run_again_as_soon_as_processes_can_boot(ruin: R
     assert ruin.stage.dead() == ruin.stage.retries() == []
 
 
+@pytest.mark.every_server
 @pytest.mark.row("A1")
 def test_jobs_that_a_killed_worker_had_only_fetched_are_no_suspects(ruin: Ruin):
     server = ruin.start("-c", "1")
@@ -204,6 +207,7 @@ def test_workers_whose_supervisor_is_killed_finish_their_jobs_and_end(ruin: Ruin
     assert set(ruin.lines("end")) == {jid(raw) for raw in jobs}
 
 
+@pytest.mark.every_server
 @pytest.mark.row("A2")
 def test_jobs_of_a_dead_host_are_rescued_by_another(ruin: Ruin):
     dying, living = ruin.start("-c", "10"), ruin.start("-c", "10", "-q", "elsewhere", "-q", "default")
