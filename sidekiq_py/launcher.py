@@ -25,7 +25,7 @@ from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import CLEAN_UP_TIME
 from sidekiq_py.redis_connection import ServerInfo, check_server
 from sidekiq_py.registry import Registry
-from sidekiq_py.signals import ORPHANED, STOP, Signals
+from sidekiq_py.signals import ORPHANED, STOP, Signals, refusal
 from sidekiq_py.stop import Stop
 from sidekiq_py.suspect_fetcher import alone_capsule
 from sidekiq_py.wiring import READ_MARGIN, Wiring
@@ -160,6 +160,9 @@ class Launcher:
 
         A supervisor also says DRAIN; ORPHANED is what is heard when it has died.
         """
+        if reason := refusal(name, has_supervisor=self._line is not None):
+            logger.warning("%s", reason)
+            return
         logger.info("%s", "the supervisor is gone" if name == ORPHANED else f"got {name}")
         if name in ("TSTP", DRAIN):
             gevent.spawn(self.quiet)
@@ -263,6 +266,7 @@ class Launcher:
     def _end_at_once(self) -> None:
         """Last resort, on a native thread: a job keeps the hub from stopping. Put everything back and go."""
         code = 0
+        self._tell_supervisor(News(stops=True))
         try:
             connection = self._config.redis.connect()
             requeue_leftovers(connection, self.identity, self._config.all_queues)

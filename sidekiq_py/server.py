@@ -6,16 +6,19 @@ Nothing here or in what it imports needs gevent: a supervisor is never patched, 
 from __future__ import annotations
 
 import os
+import signal
 
 from sidekiq_py.config import Config
 from sidekiq_py.logger import setup_logging
 from sidekiq_py.patch import patch
+from sidekiq_py.signal_pipe import HARMLESS, spare
 from sidekiq_py.supervisor import Supervisor
 from sidekiq_py.worker_process import ForkedWorker, Line
 
 
 def run_server(config: Config) -> int:
     """Work until told to stop; returns the exit code, in the supervisor and in each worker."""
+    spare(HARMLESS)
     if config.processes == 0:
         return _work(config, None)
     logs = setup_logging(
@@ -28,6 +31,7 @@ def run_server(config: Config) -> int:
         return Supervisor(config).run()
     except ForkedWorker as worker:
         line = worker.line
+        spare([signal.SIGINT], silently=True)  # Control-C reaches the whole group; the supervisor decides
     finally:
         logs.close()
     return _work(config, line)

@@ -6,9 +6,15 @@ busy main thread can hear too.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterable
+from typing import Final
+
+logger = logging.getLogger("sidekiq")
+
+HARMLESS: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)  # they kill whom nobody has taught them
 
 
 class SignalPipe:
@@ -48,6 +54,22 @@ class SignalPipe:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave us
         os.close(self._write)
+
+
+def spare(numbers: Iterable[signal.Signals], *, silently: bool = False) -> None:
+    """Until somebody hears these signals they are logged and do nothing, instead of killing the process."""
+    for number in unclaimed(numbers):
+        signal.signal(number, _noted if silently else _too_early)
+
+
+def unclaimed(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
+    """Those of the signals that the application doesn't handle itself."""
+    usual = (signal.SIG_DFL, signal.default_int_handler, _too_early)
+    return [each for each in numbers if signal.getsignal(each) in usual]
+
+
+def _too_early(number: int, _frame: object) -> None:
+    logger.warning("got %s while starting: it is ignored", signal.Signals(number).name[3:])
 
 
 def _noted(_number: int, _frame: object) -> None:

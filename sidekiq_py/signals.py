@@ -15,7 +15,7 @@ from typing import Final
 from gevent import get_hub
 from gevent.monkey import get_original
 
-from sidekiq_py.signal_pipe import SignalPipe
+from sidekiq_py.signal_pipe import HARMLESS, SignalPipe, unclaimed
 from sidekiq_py.worker_process import Line
 
 STOP: Final = ("INT", "TERM")
@@ -26,8 +26,22 @@ _start_new_thread = get_original("_thread", "start_new_thread")
 _select = get_original("select", "select")
 
 
+def refusal(name: str, *, has_supervisor: bool) -> str | None:
+    """Why nothing happens at this signal, and what to send instead; None for one that is obeyed."""
+    if name == "USR1":  # until Sidekiq 5 it meant TSTP
+        return "got USR1, which means nothing here: TSTP quiets, TERM stops, USR2 restarts"
+    if name not in ("HUP", "USR2"):
+        return None
+    if has_supervisor:
+        return f"got {name}, which is for the supervisor: send it to process {os.getppid()}"
+    return (
+        f"got {name}, but nobody is here to start a successor (--processes 0): send TERM, and let the "
+        "process manager start it again"
+    )
+
+
 class Signals:
-    """Hears INT, TERM, TSTP and TTIN between `start` and `restore`.
+    """Hears INT, TERM, TSTP and TTIN between `start` and `restore`; HUP, USR1 and USR2 unless others do.
 
     `on_signal` is called on the hub's thread with the signal's name, or with a supervisor's word. `overdue`
     is called on the native thread when `stop_within` seconds after the first stop signal the process is
@@ -47,7 +61,7 @@ class Signals:
         self._stop_within = stop_within
         self._line = line
         self._loop = get_hub().loop
-        self._pipe = SignalPipe(HEARD)
+        self._pipe = SignalPipe([*HEARD, *unclaimed(HARMLESS)])
         self._keep_waiting = self._loop.async_()
 
     def start(self) -> None:

@@ -37,7 +37,7 @@ NEW_LANE_AFTER: Final = 1.0  # seconds; a suspect that runs longer doesn't keep 
 NOT_STARTED: Final = (ExitCode.USAGE, ExitCode.HANDLERS, ExitCode.REDIS)
 HEARD: Final = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGTSTP, signal.SIGTTIN),
-    *(signal.SIGUSR2, signal.SIGHUP, signal.SIGCHLD),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGCHLD),
 )
 
 
@@ -187,6 +187,9 @@ class Supervisor:
         name = number.name[3:]
         if number is signal.SIGCHLD:
             return
+        if number is signal.SIGUSR1:
+            logger.warning("got USR1, which means nothing here: TSTP quiets, TERM stops, USR2 restarts")
+            return
         logger.info("got %s", name)
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop(name)
@@ -203,6 +206,9 @@ class Supervisor:
             self._kill_at = self._clock.monotonic() + self._config.timeout + FINAL_WORDS
             self._lifeguard.give_suspects_back()
             self._tell_all("TERM")
+            for worker in self._workers.values():
+                if not worker.has_booted:  # it has nothing to lose, and doesn't listen yet
+                    worker.terminate()
         elif name == "INT":
             self._tell_all("INT")
 
@@ -226,8 +232,7 @@ class Supervisor:
                 worker.close()
 
     def _ended(self, worker: WorkerProcess, death: Death) -> None:
-        has_said_why = not worker.has_booted and death.code in NOT_STARTED
-        if not has_said_why and not (worker.may_end and death.code == 0):
+        if not self._is_as_wanted(worker, death):
             logger.error("worker %d %s", worker.pid, death.story)
         self._lifeguard.take_over(worker, death)
         if self._kill_at is not None:
@@ -242,6 +247,13 @@ class Supervisor:
             self._stop("TERM")
         for place in self._places:
             place.ended(worker)
+
+    def _is_as_wanted(self, worker: WorkerProcess, death: Death) -> bool:
+        """Whether the death needs no word: it was asked for, or the worker has said itself what is wrong."""
+        is_stopping = self._kill_at is not None
+        if not worker.has_booted:
+            return death.code in NOT_STARTED or (is_stopping and death.code in (0, -signal.SIGTERM))
+        return death.code == 0 and (worker.may_end or is_stopping)
 
     def _kill_overdue(self) -> None:
         if self._kill_at is not None and self._clock.monotonic() >= self._kill_at:

@@ -200,7 +200,12 @@ class WorkerProcess:
         *lines, self._unread = (self._unread + received).split(b"\n")
         for each in lines:
             news = msgspec.json.decode(each, type=News)
+            news.stops |= self.news.stops  # it may be told to stop before it has booted
             self.news = news if news.identity else msgspec.structs.replace(self.news, stops=news.stops)
+
+    def terminate(self) -> None:
+        """TERM, which ends at once whoever doesn't hear signals yet."""
+        os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """`kill -9`. It isn't reaped yet, so the pid is still its own."""
