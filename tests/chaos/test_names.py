@@ -76,7 +76,7 @@ def ruin(redis_server: Server, line: Proxy, hosts: Path, tmp_path: Path) -> Iter
 
 
 @pytest.mark.row("C19")
-@pytest.mark.parametrize("lost", ["one connection", "all connections"])
+@pytest.mark.parametrize("lost", ["one connection", pytest.param("all connections", marks=pytest.mark.soak)])
 def test_while_no_name_can_be_resolved_jobs_and_heart_go_on_and_afterwards_all_does(
     ruin: Ruin, line: Proxy, hosts: Path, lost: str
 ):
