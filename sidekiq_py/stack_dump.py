@@ -12,7 +12,8 @@ import re
 import signal
 from typing import Final
 
-SIGNAL: Final[int | None] = getattr(signal, "SIGRTMAX", None)  # free: applications hardly use the last one
+# Applications hardly use the last one.
+SIGNAL: Final[int | None] = getattr(signal, "SIGRTMAX", None) if hasattr(os, "memfd_create") else None
 MOST_BYTES: Final = 65536
 INNERMOST: Final = 20  # lines of a stack: where it hangs is at its end
 
