@@ -14,8 +14,15 @@ from sidekiq_py.capsule import DEFAULT_CONCURRENCY, DEFAULT_QUEUE, Capsule
 from sidekiq_py.did_you_mean import did_you_mean
 from sidekiq_py.errors import InvalidConfig, RedisDown
 from sidekiq_py.keys import HEARTBEAT_TTL
-from sidekiq_py.middleware import Chain, ClientMiddleware, ServerMiddleware
+from sidekiq_py.middleware import (
+    CLIENT_LINK_TAKES,
+    SERVER_LINK_TAKES,
+    Chain,
+    ClientMiddleware,
+    ServerMiddleware,
+)
 from sidekiq_py.payload import Payload
+from sidekiq_py.user_code import check_answer, check_function, shown
 
 if TYPE_CHECKING:
     from sidekiq_py.logger import LogFormat
@@ -31,6 +38,20 @@ UNKNOWN_CLASS: Final[tuple[UnknownClass, ...]] = get_args(UnknownClass)
 EVENTS = ("startup", "heartbeat", "beat", "quiet", "shutdown", "exit")
 DEFAULT_TIMEOUT = 25.0
 DEAD_TIMEOUT = 180 * 24 * 60 * 60
+
+_SECONDS: Final = (
+    "timeout",
+    "heartbeat_ttl",
+    "dead_timeout_in_seconds",
+    "average_scheduled_poll_interval",
+    "poll_interval_average",
+)
+# Options that are functions, and what they are called with.
+_FUNCTIONS: Final = {
+    "death_handlers": "job, error",
+    "error_handlers": "error, context",
+    "backtrace_cleaner": "lines",
+}
 
 CallbackT = TypeVar("CallbackT", bound=Callback)
 
@@ -66,6 +87,14 @@ def _redis_options() -> type[RedisOptions]:
 
 def _own_hostname() -> str:
     return os.uname().nodename
+
+
+def _server_chain() -> Chain[ServerMiddleware]:
+    return Chain(takes=SERVER_LINK_TAKES)
+
+
+def _client_chain() -> Chain[ClientMiddleware]:
+    return Chain(takes=CLIENT_LINK_TAKES)
 
 
 def _every_line(backtrace: list[str]) -> list[str]:
@@ -113,8 +142,8 @@ class Config:
     skip_default_job_logging: bool = False
     backtrace_cleaner: BacktraceCleaner = _every_line
 
-    server_middleware: Chain[ServerMiddleware] = field(default_factory=Chain)
-    client_middleware: Chain[ClientMiddleware] = field(default_factory=Chain)
+    server_middleware: Chain[ServerMiddleware] = field(default_factory=_server_chain)
+    client_middleware: Chain[ClientMiddleware] = field(default_factory=_client_chain)
     death_handlers: list[DeathHandler] = field(default_factory=list)
     error_handlers: list[ErrorHandler] = field(default_factory=list)
     lifecycle_events: dict[str, list[Callback]] = field(default_factory=lambda: {name: [] for name in EVENTS})
@@ -176,6 +205,7 @@ class Config:
             )
 
         def add(function: CallbackT) -> CallbackT:
+            check_function(f"callback for {event!r}", function, takes="")
             self.lifecycle_events[event].append(function)
             return function
 
@@ -207,6 +237,7 @@ class Config:
         """Forbid any further change; there is a capsule from now on. Twice is once."""
         if self._frozen:
             return
+        self._check_functions()
         if not self.capsules:
             self.capsule(DEFAULT_QUEUE)
         for capsule in self.capsules.values():
@@ -219,10 +250,18 @@ class Config:
                 continue
             self._configured.append(configure)
             try:
-                configure(self)
+                if (answer := configure(self)) is not None:
+                    check_answer(configure, answer)
+                self._check_functions()
             except (Exception, SystemExit) as error:
                 reason = f"failed with {type(error).__name__}: {error}"
                 raise InvalidConfig(f"@{decorator} {_place(configure)} {reason}") from error
+
+    def _check_functions(self) -> None:
+        for name, takes in _FUNCTIONS.items():
+            given = getattr(self, name)
+            for function in given if isinstance(given, list) else [given]:
+                check_function(f"config.{name}", function, takes=takes)
 
     def _check_open(self, sentence: str) -> None:
         if self._frozen:
@@ -234,6 +273,8 @@ class Config:
         known = type(self).__dataclass_fields__
         if name not in known and name != "queues":
             raise AttributeError(f"config has no option {name!r}{did_you_mean(name, known)}")
+        if name in _SECONDS and value is not None:
+            _check_seconds(name, value)
         super().__setattr__(name, value)
         if name == "concurrency" and DEFAULT_QUEUE in getattr(self, "capsules", ()):
             self.default_capsule.concurrency = value
@@ -244,6 +285,11 @@ def _place(function: Configure) -> str:
     code = getattr(function, "__code__", None)
     where = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
     return f"{getattr(function, '__name__', repr(function))}{where}"
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise InvalidConfig(f"config.{name} is a number of seconds above 0, got {shown(value)}")
 
 
 Configure: TypeAlias = Callable[[Config], object]
@@ -258,6 +304,7 @@ def configure_server(function: ConfigureT) -> ConfigureT:
 
     Ruby twin: Sidekiq.configure_server.
     """
+    check_function("configure_server", function, takes="config")
     _server_hooks.append(function)
     return function
 
@@ -267,5 +314,6 @@ def configure_client(function: ConfigureT) -> ConfigureT:
 
     Ruby twin: Sidekiq.configure_client.
     """
+    check_function("configure_client", function, takes="config")
     _client_hooks.append(function)
     return function

@@ -17,7 +17,10 @@ class InvalidJob(SidekiqError, ValueError):
 
 
 class InvalidHandler(SidekiqError, ValueError):
-    """A handler can't be registered: wrong name, taken name, async function, impossible option."""
+    """A function can't be taken as handler, middleware or callback: it is asynchronous, or takes too much.
+
+    Of a handler also: wrong name, taken name, impossible option.
+    """
 
 
 class InvalidConfig(SidekiqError, ValueError):

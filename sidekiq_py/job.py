@@ -20,6 +20,7 @@ from sidekiq_py.middleware import Chain, ServerMiddleware, compose
 from sidekiq_py.payload import Payload, generate, parse
 from sidekiq_py.registry import Handler, RetriesExhausted, RetryIn, registry, without_name
 from sidekiq_py.running_job import RunningJob, current_job, running
+from sidekiq_py.user_code import check_answer, check_function
 
 __all__ = ["Job", "RunningJob", "Setter", "current_job", "job", "run"]
 
@@ -169,9 +170,10 @@ class Job(Setter[P, R]):
     def retry_in(self, decide: RetryInT) -> RetryInT:
         """Decorator: `decide(count, error, payload)` says when to retry a failed job.
 
-        Seconds, "discard" (gone), "kill" (to the dead set) or None (the default backoff); count is 0 at the
-        first failure. Ruby twin: sidekiq_retry_in.
+        Seconds or a timedelta, "discard" (gone), "kill" (to the dead set) or None (the default backoff);
+        count is 0 at the first failure. Ruby twin: sidekiq_retry_in.
         """
+        check_function(f"retry_in of {self.name}", decide, takes="count, error, payload")
         self.handler.retry_in = decide
         return decide
 
@@ -180,6 +182,7 @@ class Job(Setter[P, R]):
 
         Returning "discard" keeps the job out of the dead set. Ruby twin: sidekiq_retries_exhausted.
         """
+        check_function(f"retries_exhausted of {self.name}", callback, takes="payload, error")
         self.handler.retries_exhausted = callback
         return callback
 
@@ -203,13 +206,13 @@ class Declaration:
 
 
 @_takes_options(options)
-def job(name: str, /, **given: Any) -> Declaration:
+def job(name: str = "", /, **given: Any) -> Declaration:
     """Decorator: the function runs the jobs of this Ruby class; options are those of `options`.
 
     Raises InvalidHandler when the name is no Ruby constant or is taken, when the function is asynchronous or
     can't be filled from a JSON array, or when an option makes no sense.
     """
-    if callable(name):  # `@job` alone would otherwise register nothing, and say nothing
+    if callable(name) or name == "":  # `@job` alone would otherwise register nothing, and say nothing
         raise InvalidHandler(without_name(name))
     return Declaration(name, given)
 
@@ -231,6 +234,11 @@ def run(payload: Payload, chain: Chain[ServerMiddleware]) -> object:
     received = parse(generate(payload))
     handler = registry.lookup(received["class"])
     queue = str(received.get("queue", "default"))
-    perform = compose(chain, (received, queue), lambda: handler.function(*handler.bind(received["args"])))
+
+    def perform() -> object:
+        if (answer := handler.function(*handler.bind(received["args"]))) is not None:
+            check_answer(handler.name, answer)
+        return answer
+
     with running(received, queue):
-        return perform()
+        return compose(chain, (received, queue), perform)()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
@@ -16,11 +16,12 @@ from sidekiq_py.arguments import Bind, Signature
 from sidekiq_py.errors import InvalidHandler, InvalidJob, UnknownJobClass
 from sidekiq_py.job_util import DEFAULT_OPTIONS, declared_options
 from sidekiq_py.payload import Payload
+from sidekiq_py.user_code import check_function, name_of, path_of
 
-RetryIn: TypeAlias = Callable[[int, BaseException, Payload], "int | float | str | None"]
+RetryIn: TypeAlias = Callable[[int, BaseException, Payload], "int | float | timedelta | str | None"]
 RetriesExhausted: TypeAlias = Callable[[Payload, BaseException], object]
 
-_CONSTANT: Final = re.compile(r"[A-Z]\w*(::[A-Z]\w*)*", re.ASCII)
+_CONSTANT: Final = re.compile(r"[^\W\d_]\w*(::[^\W\d_]\w*)*")
 
 
 @dataclass(eq=False, slots=True)
@@ -42,7 +43,8 @@ class Handler:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        _check_function(self.name, self.function)
+        check_function(self.name, self.function)
+        _check_is_no_method(self.name, self.function)
         self.options = _declared(self.name, self.options)
         self.timeout = _timeout(self.name, self.timeout)
         self.signature = Signature(self.name, self.function)
@@ -53,7 +55,7 @@ class Handler:
         """Where the function is defined, for messages: `orders.send_mail (/app/orders.py:12)`."""
         code = getattr(inspect.unwrap(self.function), "__code__", None)
         where = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
-        return ".".join(_path(self.function)) + where
+        return name_of(self.function) + where
 
     def is_same_as(self, other: Handler) -> bool:
         """Whether both were made from one definition, seen twice through a reload or a second import."""
@@ -102,12 +104,19 @@ registry: Final = Registry()
 
 
 def _check_name(name: object) -> None:
-    if isinstance(name, str) and _CONSTANT.fullmatch(name):
+    if isinstance(name, str) and _is_constant(name):
         return
     raise InvalidHandler(
         f"{name!r} can't be a job class: Ruby's scheduler and gems look the name up as a constant, and would "
         "lose a job whose name is not one. Allowed are names like 'SendMail' and 'Billing::SendInvoice'"
         + (f"; how about {suggestion!r}?" if (suggestion := _suggest(name)) else "")
+    )
+
+
+def _is_constant(name: str) -> bool:
+    """Whether Ruby takes it for the name of a class: each part begins with a capital letter of any script."""
+    return _CONSTANT.fullmatch(name) is not None and all(
+        part[0].isupper() or part[0].istitle() for part in name.split("::")
     )
 
 
@@ -120,27 +129,20 @@ def without_name(function: object) -> str:
 def _suggest(name: object) -> str | None:
     parts = [re.split(r"[\W_]+", part) for part in re.split(r"[.:/]+", str(name)) if part]
     guess = "::".join("".join(word[:1].upper() + word[1:] for word in words) for words in parts)
-    return guess if _CONSTANT.fullmatch(guess) else None
+    return guess if _is_constant(guess) else None
 
 
-def _check_function(name: str, function: object) -> None:
-    if isinstance(function, type):
-        raise InvalidHandler(f"{name}: {function.__qualname__} is a class; register a function or a method")
-    if not callable(function):
-        raise InvalidHandler(f"{name}: {function!r} can't be called; register a function")
-    for kind, predicate in _NOT_YET.items():
-        if predicate(function) or predicate(getattr(function, "__call__", None)):  # noqa: B004
+def _check_is_no_method(name: str, function: object) -> None:
+    """Inside a class statement a method is still a plain function, and `self` looks like an argument."""
+    parent = getattr(function, "__qualname__", "").rpartition(".")[0]
+    if inspect.isfunction(function) and parent and not parent.endswith("<locals>"):
+        first = next(iter(inspect.signature(function).parameters), "")
+        if first in ("self", "cls"):
             raise InvalidHandler(
-                f"{name}: {'.'.join(_path(function))} is {kind}: calling it would run nothing. Use a plain "
-                "`def`; blocking calls are fine there, they let other jobs run; for asyncio see run_async"
+                f"{name}: {name_of(function)} is a method, and a job brings no {first} to call it with. Put "
+                f"@job over a function or a static method, or register a bound method: "
+                f"job({name!r})({parent.rpartition('.')[2]}().{function.__name__})"
             )
-
-
-_NOT_YET: Final[Mapping[str, Callable[[object], bool]]] = {
-    "an `async def`": inspect.iscoroutinefunction,
-    "an asynchronous generator": inspect.isasyncgenfunction,
-    "a generator (it has a `yield`)": inspect.isgeneratorfunction,
-}
 
 
 def _declared(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,17 +161,12 @@ def _timeout(name: str, given: object) -> float | None:
     return float(seconds)
 
 
-def _path(function: object) -> Sequence[str]:
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return str(getattr(named, "__module__", "?")), str(getattr(named, "__qualname__", "?"))
-
-
 def _definitions(function: object) -> set[tuple[str, str, int]]:
     """The same function has the same module (reload) or the same file (run as a script and imported).
 
     Lambdas and inner functions share their names, so their line counts too.
     """
-    module, name = _path(function)
+    module, name = path_of(function)
     code = getattr(function, "__code__", None)
     line = code.co_firstlineno if code and "<" in name else 0
     return {(module, name, line), (code.co_filename if code else module, name, line)}

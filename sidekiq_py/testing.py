@@ -18,12 +18,12 @@ from typing import Any, Final, TypeAlias
 from sidekiq_py.client import Detour, detours
 from sidekiq_py.clock import Clock
 from sidekiq_py.job import Setter, run
-from sidekiq_py.middleware import Chain, ServerMiddleware
+from sidekiq_py.middleware import SERVER_LINK_TAKES, Chain, ServerMiddleware
 from sidekiq_py.payload import Payload, generate, parse
 
 Which: TypeAlias = "Setter[..., Any] | str"
 
-server_middleware: Final[Chain[ServerMiddleware]] = Chain()
+server_middleware: Final[Chain[ServerMiddleware]] = Chain(takes=SERVER_LINK_TAKES)
 """What `inline`, `drain` and `perform_one` run jobs in; empty unless a test adds to it, as in Ruby."""
 
 _pushed: Final[list[Payload]] = []

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from sidekiq_py.middleware.chain import CallNext, Chain, ClientMiddleware, ServerMiddleware, compose
+from sidekiq_py.middleware.chain import (
+    CLIENT_LINK_TAKES,
+    SERVER_LINK_TAKES,
+    CallNext,
+    Chain,
+    ClientMiddleware,
+    ServerMiddleware,
+    compose,
+)
 
-__all__ = ["CallNext", "Chain", "ClientMiddleware", "ServerMiddleware", "compose"]
+__all__ = [
+    "CLIENT_LINK_TAKES",
+    "SERVER_LINK_TAKES",
+    "CallNext",
+    "Chain",
+    "ClientMiddleware",
+    "ServerMiddleware",
+    "compose",
+]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Generic, TypeAlias, TypeVar, TypeVarTuple
+from typing import Final, Generic, TypeAlias, TypeVar, TypeVarTuple
 
 from sidekiq_py.payload import Payload
+from sidekiq_py.user_code import check_answer, check_function
 
 CallNext: TypeAlias = Callable[[], object]
 
@@ -23,10 +24,19 @@ Link = TypeVar("Link", bound=Callable[..., object])
 Context = TypeVarTuple("Context")
 
 
-class Chain(Generic[Link]):
-    """An ordered set of links, the first one outermost. A link is in it once; adding it again moves it."""
+SERVER_LINK_TAKES: Final = "job, queue, call_next"
+CLIENT_LINK_TAKES: Final = "job_class, job, queue, call_next"
 
-    def __init__(self, links: Iterable[Link] = ()) -> None:
+
+class Chain(Generic[Link]):
+    """An ordered set of links, the first one outermost. A link is in it once; adding it again moves it.
+
+    Raises InvalidHandler for a link that a call would not run, such as an `async def`, and for one that can't
+    be called with what it `takes`, where that is told.
+    """
+
+    def __init__(self, links: Iterable[Link] = (), *, takes: str | None = None) -> None:
+        self._takes = takes
         self._links: list[Link] = []
         for link in links:
             self.add(link)
@@ -61,6 +71,7 @@ class Chain(Generic[Link]):
         self._links = []
 
     def _insert(self, link: Link, index: int) -> Link:
+        check_function("middleware", link, takes=self._takes)
         # The old place goes after the new one is taken, so that index still counts the list as it was.
         kept = [None if other == link else other for other in self._links]
         kept.insert(index, link)
@@ -83,8 +94,18 @@ def compose(
     context: tuple[*Context],
     perform: CallNext,
 ) -> CallNext:
-    """Wrap perform in every link, the first outermost; context is what a link gets before `call_next`."""
+    """Wrap perform in every link, the first outermost; context is what a link gets before `call_next`.
+
+    A call raises InvalidHandler when a link returns something still to be run, such as a coroutine.
+    """
     call = perform
     for link in reversed(tuple(links)):
-        call = partial(link, *context, call)
+        call = partial(_called, link, *context, call)
     return call
+
+
+def _called(link: Callable[..., object], *arguments: object) -> object:
+    answer = link(*arguments)
+    if answer is not None:
+        check_answer(link, answer)
+    return answer

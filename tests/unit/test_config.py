@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from sidekiq_py.config import EVENTS, Config
-from sidekiq_py.errors import InvalidConfig
+from sidekiq_py.config import EVENTS, Config, configure_client, configure_server
+from sidekiq_py.errors import InvalidConfig, InvalidHandler
 from tests.helpers import run_python
 
 
@@ -76,6 +78,60 @@ def test_callbacks_are_kept_by_event_in_order():
 @pytest.mark.parametrize("event", EVENTS)
 def test_every_event_of_sidekiq_can_be_listened_to(event):
     Config().on(event, lambda: None)
+
+
+async def later(*_: object) -> None: ...
+
+
+@pytest.mark.parametrize("function", [later, lambda one, two, three, four: None, None, "beep"])
+def test_a_function_that_could_not_be_called_is_refused(function: Any):
+    def configure(config: Config) -> None:
+        config.error_handlers.append(function)
+
+    for option in ("death_handlers", "error_handlers"):
+        with pytest.raises(InvalidHandler, match=f"config.{option}: "):
+            Config(**{option: [function]}).freeze()
+    with pytest.raises(InvalidHandler, match="config.backtrace_cleaner: "):
+        Config(backtrace_cleaner=function).freeze()
+    with pytest.raises(InvalidHandler, match="callback for 'quiet': "):
+        Config().on("quiet")(function)
+    for decorator in (configure_server, configure_client):
+        with pytest.raises(InvalidHandler, match=decorator.__name__):
+            decorator(function)
+
+
+def test_a_block_that_only_promises_to_configure_or_adds_what_can_t_be_called_is_named():
+    out = run_python("""
+        from sidekiq_py import Config, configure_server
+        from sidekiq_py.errors import InvalidHandler
+
+        async def later(*_): ...
+        configure_server(lambda config: later())
+
+        @configure_server
+        def settings(config):
+            config.death_handlers.append(later)
+
+        config = Config()
+        for _ in range(2):
+            try:
+                config.apply_server_hooks()
+            except InvalidHandler as error:
+                print(error)
+    """)
+
+    first, second = out.splitlines()
+    assert "returned a coroutine, which nobody runs" in first
+    assert second.startswith(
+        "config.death_handlers (set in __main__.settings): __main__.later is an `async def`"
+    )
+
+
+@pytest.mark.parametrize("option", ["timeout", "heartbeat_ttl", "poll_interval_average"])
+@pytest.mark.parametrize("value", [-1, 0, float("nan"), float("inf"), "25", True])
+def test_times_set_in_code_are_as_strict_as_those_of_a_flag(option: str, value: Any):
+    with pytest.raises(InvalidConfig, match=f"config.{option} is a number of seconds above 0, got"):
+        setattr(Config(), option, value)
 
 
 def test_an_unknown_event_is_refused_with_the_one_that_was_meant():

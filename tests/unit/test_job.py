@@ -308,6 +308,23 @@ def test_the_decorator_without_a_name_asks_for_one() -> None:
 
     with pytest.raises(InvalidHandler, match=r'as in @job\("SendWelcomeMail"\)'):
         job(send_welcome_mail)  # type: ignore[arg-type]
+    with pytest.raises(InvalidHandler, match=r'as in @job\("HardJob"\)'):
+        job(queue="low")  # type: ignore[call-arg]
+
+
+async def later(*_: object) -> None: ...
+
+
+@pytest.mark.parametrize("hook", ["retry_in", "retries_exhausted"])
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [(later, "is an `async def`"), (5, "5 can't be called"), (lambda: None, "is called with .*payload")],
+)
+def test_a_hook_that_could_not_be_asked_is_refused(
+    hard_job: Job[..., Any], hook: str, function: Any, reason: str
+) -> None:
+    with pytest.raises(InvalidHandler, match=f"{hook} of HardJob: .*{reason}"):
+        getattr(hard_job, hook)(function)
 
 
 def test_a_name_that_is_taken_is_refused(hard_job: Job[..., Any]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from sidekiq_py.middleware import CallNext, Chain, ServerMiddleware, compose
+from sidekiq_py.errors import InvalidHandler
+from sidekiq_py.middleware import SERVER_LINK_TAKES, CallNext, Chain, ServerMiddleware, compose
 from sidekiq_py.payload import Payload
 
 
@@ -28,6 +31,56 @@ def test_the_first_link_is_outermost_and_the_result_comes_through() -> None:
 
     assert result == "done"
     assert calls == ["outer before", "inner before", "job", "inner after", "outer after"]
+
+
+async def asynchronous(job: Payload, queue: str, call_next: CallNext) -> object:
+    return call_next()
+
+
+def steps(job: Payload, queue: str, call_next: CallNext):
+    yield call_next()
+
+
+class Link:
+    def __call__(self, job: Payload, queue: str, call_next: CallNext) -> object:
+        return call_next()
+
+
+@pytest.mark.parametrize(
+    ("link", "reason"),
+    [
+        (asynchronous, "is an `async def`: calling it would run nothing"),
+        (functools.partial(asynchronous), "is an `async def`"),
+        (steps, "is a generator"),
+        ("timing", "'timing' can't be called"),
+        (None, "None can't be called"),
+        (Link, "Link is a class"),
+        (lambda job: None, r"\(job\) is called with \(job, queue, call_next\): too many"),
+        (lambda *, job: None, "is called with"),
+    ],
+)
+@pytest.mark.parametrize("way", ["add", "prepend"])
+def test_what_would_drop_every_job_is_refused(way: str, link: Any, reason: str) -> None:
+    with pytest.raises(InvalidHandler, match=f"middleware: .*{reason}"):
+        getattr(Chain(takes=SERVER_LINK_TAKES), way)(link)
+
+
+@pytest.mark.parametrize("link", [lambda *all: all, lambda job, queue, call_next, more=1: 1, Link(), print])
+def test_any_function_that_takes_what_a_link_gets_is_fine(link: Any) -> None:
+    assert list(Chain([link], takes=SERVER_LINK_TAKES)) == [link]
+
+
+@pytest.mark.parametrize("answer", [lambda: asynchronous({}, "", print), lambda: steps({}, "", print)])
+def test_a_link_that_returns_what_nobody_runs_is_an_error(answer: Callable[[], object]) -> None:
+    def link(job: Payload, queue: str, call_next: CallNext) -> object:
+        return answer()
+
+    outer: ServerMiddleware = lambda job, queue, call_next: call_next() and None  # noqa: E731
+
+    with pytest.raises(
+        InvalidHandler, match=r"<locals>.link returned a (coroutine|generator), which nobody runs"
+    ):
+        compose([outer, link], ({}, "default"), lambda: None)()
 
 
 def test_a_link_that_does_not_call_on_drops_the_job() -> None:

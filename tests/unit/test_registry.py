@@ -36,8 +36,14 @@ class Mailer:
     def send(self, address: str) -> str:
         return f"to {address}"
 
+    @staticmethod
+    def ping(address: str) -> str:
+        return address
 
-@pytest.mark.parametrize("name", ["HardJob", "Billing::SendInvoice", "A", "A1::B_2"])
+
+@pytest.mark.parametrize(
+    "name", ["HardJob", "Billing::SendInvoice", "A", "A1::B_2", "Größe", "Äpfel::Éclair", "ǅ"]
+)
 def test_ruby_constants_are_job_classes(name: str) -> None:
     assert Handler(name, hard_job).name == name
 
@@ -50,6 +56,7 @@ def test_ruby_constants_are_job_classes(name: str) -> None:
         ("app/mail:send-all", "App::Mail::SendAll"),
         ("hard job", "HardJob"),
         ("Orders::ship", "Orders::Ship"),
+        ("größe", "Größe"),
     ],
 )
 def test_another_name_is_refused_with_a_ruby_constant_to_use_instead(name: str, suggestion: str) -> None:
@@ -57,7 +64,7 @@ def test_another_name_is_refused_with_a_ruby_constant_to_use_instead(name: str, 
         Handler(name, hard_job)
 
 
-@pytest.mark.parametrize("name", ["", "1", "é", "HardJob\n", "::HardJob", "Hard::", None, 5])
+@pytest.mark.parametrize("name", ["", "1", "仕事", "HardJob\n", "::HardJob", "Hard::", None, 5])
 def test_a_name_that_suggests_nothing_is_refused_with_examples(name: object) -> None:
     with pytest.raises(InvalidHandler, match="'SendMail' and 'Billing::SendInvoice'"):
         Handler(name, hard_job)  # type: ignore[arg-type]
@@ -72,6 +79,10 @@ def test_a_name_that_suggests_nothing_is_refused_with_examples(name: object) -> 
         (asynchronous_steps, "asynchronous generator"),
         (steps, "a generator"),
         (Mailer, "Mailer is a class"),
+        (
+            Mailer.send,
+            r"Mailer.send is a method, and a job brings no self .* job\('HardJob'\)\(Mailer\(\).send\)",
+        ),
         (None, "can't be called"),
     ],
 )
@@ -81,7 +92,16 @@ def test_what_a_call_would_not_run_is_refused(function: object, reason: str) -> 
 
 
 @pytest.mark.parametrize(
-    "function", [hard_job, Mailer().send, functools.partial(hard_job, "bob"), print, lambda: 1]
+    "function",
+    [
+        hard_job,
+        Mailer().send,
+        Mailer.ping,
+        functools.partial(hard_job, "bob"),
+        functools.wraps(asynchronous)(lambda: 1),  # a decorator that may well run it
+        print,
+        lambda: 1,
+    ],
 )
 def test_functions_methods_and_partials_are_fine(function) -> None:
     assert Handler("HardJob", function).function is function

@@ -12,7 +12,7 @@ from sidekiq_py import testing
 from sidekiq_py.client import Client
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.config import Config
-from sidekiq_py.errors import InvalidJob, UnknownJobClass
+from sidekiq_py.errors import InvalidHandler, InvalidJob, UnknownJobClass
 from sidekiq_py.job import Job, current_job, job
 from sidekiq_py.middleware import CallNext, Chain
 from sidekiq_py.payload import Payload
@@ -185,6 +185,17 @@ def test_inline_runs_a_job_before_the_push_returns(
         chain_job.perform_async(2)
 
     assert ran == [(1, jid), 2, 1, 0]
+
+
+def test_inline_raises_for_a_handler_that_only_promises_to_run() -> None:
+    async def later() -> None: ...
+
+    @job("LazyJob")
+    def lazy() -> object:
+        return later()
+
+    with testing.inline(), pytest.raises(InvalidHandler, match="LazyJob returned a coroutine, which nobody"):
+        Client(dialect=7).push({"class": "LazyJob", "args": []})
 
 
 def test_inline_raises_for_a_class_nobody_handles() -> None:
