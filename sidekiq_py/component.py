@@ -1,4 +1,4 @@
-"""What the server's background parts share: one guard round a loop, one line per outage.
+"""What the server's parts share: a guard round a loop, one round the application's code, one line per outage.
 
 Ruby twin: Sidekiq::Component.
 """
@@ -6,21 +6,26 @@ Ruby twin: Sidekiq::Component.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import gevent
+from gevent import GreenletExit
 from gevent.event import Event
 
 from sidekiq_py.backoff import LONGEST_PAUSE, Backoff
 from sidekiq_py.clock import Clock
 from sidekiq_py.errors import OUTAGE
+from sidekiq_py.payload import error_message
+from sidekiq_py.user_code import check_answer, name_of
 
 logger = logging.getLogger("sidekiq")
 
 # What a Redis says that answers who reads and refuses who writes.
 REFUSALS: Final = ("READONLY", "UNBLOCKED", "NOREPLICAS", "MISCONF", "NOPERM")
 
+T = TypeVar("T")
 ErrorHandler: TypeAlias = Callable[[BaseException, Mapping[str, Any]], object]
 
 
@@ -36,14 +41,50 @@ class ErrorReporter:
     def __call__(self, error: BaseException, context: Mapping[str, Any]) -> None:
         for handler in self._handlers:
             try:
-                handler(error, context)
-            except Exception:
-                logger.exception("the error handler %r failed itself", handler)
+                _call(handler, error, context)
+            except BaseException as broken:
+                _log(f"the error handler {name_of(handler)} failed itself", broken)
 
     def log(self, error: BaseException, context: Mapping[str, Any]) -> None:
         """Log an error of our own making with its stack, then tell the handlers."""
-        logger.error("%s: %s", context.get("context", "error"), error, exc_info=error)
+        _log(str(context.get("context", "error")), error)
         self(error, context)
+
+    def guarded(
+        self,
+        function: Callable[..., T],
+        *arguments: object,
+        context: Mapping[str, Any],
+        otherwise: T,
+        strict: bool = False,
+    ) -> T:
+        """Call the application's code: what it returns, or `otherwise` when it raises, which is reported.
+
+        Whatever it raises, even a Shutdown: `sys.exit()` in a hook must cost neither the job nor the process,
+        and a job that was put back while a hook of it ran is known by its claim. `strict` raises it again.
+        """
+        try:
+            return _call(function, *arguments)
+        except BaseException as error:
+            self.log(error, context)
+            if strict:
+                raise
+            return otherwise
+
+
+def _call(function: Callable[..., T], *arguments: object) -> T:
+    answer = function(*arguments)
+    if answer is not None:
+        check_answer(function, answer)
+    return answer
+
+
+def _log(sentence: str, error: BaseException) -> None:
+    """To the log, or where that fails too (a log handler is the application's), to stderr."""
+    try:
+        logger.error("%s: %s", sentence, error_message(error), exc_info=error)
+    except BaseException as broken:
+        print(f"{sentence}: {error_message(error)}; not logged: {error_message(broken)}", file=sys.stderr)
 
 
 class RedisState:
@@ -136,7 +177,9 @@ class Component:
             except OUTAGE as error:
                 self._redis_state.went_down(error, self)
                 pause = backoff.next_pause()
-            except Exception as error:  # one bad tick must not end the loop
+            except GreenletExit:
+                raise
+            except BaseException as error:  # one bad tick must not end the loop
                 self._report.log(error, {"context": f"{type(self).__name__} failed"})
                 pause = LONGEST_PAUSE
             self._rest(pause)

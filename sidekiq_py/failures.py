@@ -23,7 +23,17 @@ from sidekiq_py.config import BacktraceCleaner, DeathHandler, UnknownClass
 from sidekiq_py.dialect import milliseconds, timestamp_like
 from sidekiq_py.errors import OUTAGE, InvalidPayload, PoisonPill, RedisDown, UnknownJobClass
 from sidekiq_py.failpoint import failpoint
-from sidekiq_py.job_retry import Discard, Kill, Retry, RetryIn, Verdict, decide, next_retry_count
+from sidekiq_py.job_retry import (
+    Discard,
+    Kill,
+    Retry,
+    RetryIn,
+    Verdict,
+    Wish,
+    decide,
+    next_retry_count,
+    read_wish,
+)
 from sidekiq_py.mend import mend, shell_for
 from sidekiq_py.payload import (
     Fields,
@@ -42,6 +52,7 @@ from sidekiq_py.registry import Handler
 from sidekiq_py.ruby_json import tidy, unreadable_by_ruby
 from sidekiq_py.scripts import Script, load
 from sidekiq_py.surroundings import Surroundings
+from sidekiq_py.user_code import shown
 
 HAND_BACK_AFTER: Final = 10.0  # seconds until another process may meet a job whose class we don't know
 MOST_HAND_BACKS: Final = 100  # then it fails like any job of an unknown class
@@ -177,10 +188,12 @@ class FailureRecorder:
         if not (wanted := job.get("backtrace")):
             return []
         lines = backtrace_lines(error)
-        try:
-            lines = [scrub(str(line)) for line in self._options.backtrace_cleaner(lines)]
-        except Exception as broken:  # the retry matters more than its backtrace
-            self._report.log(broken, {"context": "the backtrace cleaner failed", "job": job})
+
+        def clean() -> list[str]:
+            return [scrub(str(line)) for line in self._options.backtrace_cleaner(lines)]
+
+        context = {"context": "the backtrace cleaner failed", "job": job}
+        lines = self._report.guarded(clean, context=context, otherwise=lines)
         return lines[:wanted] if type(wanted) is int else lines
 
     def _stored_form(self, work: UnitOfWork, job: Payload) -> Fields:
@@ -198,8 +211,10 @@ class FailureRecorder:
         return decide(job, now=now, retry_in=hook, max_retries=self._options.max_retries)
 
     def _retry_in(self, job: Payload, error: BaseException, handler: Handler) -> RetryIn:
-        def ask(count: int) -> object:
-            return self._ask(handler, "retry_in", (count, error, job), job)
+        def ask(count: int) -> Wish:
+            answer = self._ask(handler, "retry_in", (count, error, job), job)
+            context = {"context": f"what retry_in of {handler.name} said can't be read", "job": job}
+            return self._report.guarded(_understood, handler, answer, context=context, otherwise=None)
 
         return ask
 
@@ -207,22 +222,20 @@ class FailureRecorder:
         """What a handler's hook says; None when it has none, or when it raises, which is reported."""
         if (function := getattr(handler, hook)) is None:
             return None
-        try:
-            return function(*arguments)
-        except Exception as broken:
-            self._report.log(broken, {"context": f"{hook} of {handler.name} failed", "job": job})
-            return None
+        context = {"context": f"{hook} of {handler.name} failed", "job": job}
+        return self._report.guarded(function, *arguments, context=context, otherwise=None)
 
     def _with_changes_of_hook(self, stored: Fields, job: Payload) -> Fields:
         """The raw form of the job with what a hook did to it, or without where JSON has no words for that."""
-        changed = dict(stored)
-        try:
+
+        def changed() -> Fields:
+            found = dict(stored)
             # A parsed twin, not a deep copy of `job`: that gives up on deep nesting.
-            write_changes(changed, parse(rebuild(stored)), job)
-        except (TypeError, ValueError, OverflowError, RecursionError) as broken:
-            self._report.log(broken, {"context": "what a hook left in the job is not JSON", "job": job})
-            return stored
-        return changed
+            write_changes(found, parse(rebuild(stored)), job)
+            return found
+
+        context = {"context": "what a hook left in the job is not JSON", "job": job}
+        return self._report.guarded(changed, context=context, otherwise=stored)
 
     def _would_be_lost(self, stored: bytes) -> bool:
         """Ruby's poller takes an entry out before it parses it: what it can't parse, it loses."""
@@ -297,6 +310,8 @@ class FailureRecorder:
                 may_have_run |= isinstance(error, RedisDown) and error.sent
                 self._redis_state.went_down(error, work)
                 gevent.sleep(backoff.next_pause())
+            except gevent.Timeout:  # one that the job began and never cancelled
+                may_have_run = True
             else:
                 failpoint("settle.reply")
                 self._redis_state.is_up(work)
@@ -308,7 +323,16 @@ class FailureRecorder:
 
     def _tell_death_handlers(self, job: Payload, error: BaseException) -> None:
         for handler in self._options.death_handlers:
-            try:
-                handler(job, error)
-            except Exception as broken:
-                self._report.log(broken, {"context": "a death handler failed", "job": job})
+            context = {"context": "a death handler failed", "job": job}
+            self._report.guarded(handler, job, error, context=context, otherwise=None)
+
+
+def _understood(handler: Handler, answer: object) -> Wish:
+    wish = read_wish(answer)
+    if wish is None and answer is not None:
+        logger.warning(
+            "retry_in of %s said %s; the usual delay is taken. It may say seconds from 1 on, a timedelta, "
+            "'kill', 'discard' or None",
+            *(handler.name, shown(answer)),
+        )
+    return wish

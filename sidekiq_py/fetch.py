@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Final
 
 import gevent
+from gevent import GreenletExit
 from gevent.event import Event
 from gevent.queue import Empty, SimpleQueue
 
@@ -184,7 +185,9 @@ class Fetcher:
                     return
                 self._redis_state.went_down(error, self)
                 gevent.sleep(backoff.next_pause())
-            except Exception as error:  # a fetcher that ends would end the whole capsule
+            except GreenletExit:
+                raise
+            except BaseException as error:  # a fetcher that ends would end the whole capsule
                 self._report.log(error, {"context": "fetch failed"})
                 gevent.sleep(backoff.next_pause())
 

@@ -184,7 +184,7 @@ class Heartbeat:
         except OUTAGE as error:
             self._redis_state.went_down(error, self)
             return False
-        except Exception as error:  # one bad beat must not be the last
+        except BaseException as error:  # one bad beat must not be the last
             self._report.log(error, {"context": "heartbeat failed"})
             return False
         self._redis_state.is_up(self)

@@ -6,6 +6,7 @@ Ruby twin: Sidekiq::JobLogger.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -14,12 +15,14 @@ from sidekiq_py.logger import (
     JobLevels,
     JobToken,
     bind_job,
+    bound_job,
     fields,
     job_level,
     parse_level,
     release_job,
 )
-from sidekiq_py.payload import Payload
+from sidekiq_py.payload import Payload, error_class, error_message
+from sidekiq_py.user_code import shown
 
 logger = logging.getLogger("sidekiq.job")
 
@@ -114,11 +117,18 @@ class JobLogger:
         own = job_level()
         if not logger.isEnabledFor(level) or (own is not None and own > level):
             return
-        exc_info = None if error is None else (type(error), error, error.__traceback__)
-        # Not logger.info: looking up the calling line, always this one, is a third of a record's cost.
-        record = logger.makeRecord(logger.name, level, __file__, 0, message, (), exc_info, __name__)
-        record.__dict__["sidekiq"] = {**(record.__dict__.get("sidekiq") or fields()), **event}
-        logger.handle(record)
+        try:
+            exc_info = None if error is None else (type(error), error, error.__traceback__)
+            # Not logger.info: looking up the calling line, always this one, is a third of a record's cost.
+            record = logger.makeRecord(logger.name, level, __file__, 0, message, (), exc_info, __name__)
+            record.__dict__["sidekiq"] = {**(record.__dict__.get("sidekiq") or fields()), **event}
+            logger.handle(record)
+        except BaseException as broken:  # filters, handlers and an error's words are the application's code
+            what = message if error is None else f"{message} with {error_class(error)}"
+            print(
+                f"{_who()} {what}, which could not be logged: {error_class(broken)}: {error_message(broken)}",
+                file=sys.stderr,
+            )
 
     def _own_level(self, job: Payload) -> int | None:
         given: Any = job["log_level"]
@@ -132,3 +142,8 @@ class JobLogger:
             return
         self._unknown_levels.add(word)
         logger.warning("log_level %r of a job is unknown and ignored: give debug, info, warn or error", word)
+
+
+def _who() -> str:
+    job, _ = bound_job() or ({}, "")
+    return f"jid={shown(job.get('jid'))} class={shown(job.get('class'))}:"

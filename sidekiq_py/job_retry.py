@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from datetime import timedelta
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from sidekiq_py.payload import Payload, read_timestamp
 
@@ -37,6 +38,9 @@ class Discard:
 
 
 Verdict: TypeAlias = Retry | Kill | Discard
+End: TypeAlias = Literal["discard", "kill"]
+ENDS: Final[tuple[End, ...]] = get_args(End)
+Wish: TypeAlias = int | End | None  # seconds to wait, or no further try; None: as usual
 RetryIn: TypeAlias = Callable[[int], object]
 
 
@@ -58,12 +62,12 @@ def decide(
     count: int = job["retry_count"]
     if is_exhausted(job, now=now, max_retries=max_retries):
         return Kill()
-    wish = retry_in(count) if retry_in is not None else None
+    wish = read_wish(retry_in(count)) if retry_in is not None else None
     if wish == "discard":
         return Discard("retry_in says discard")
     if wish == "kill":
         return Kill()
-    return Retry(now + (delay_wished(wish) or count**4 + 15) + randrange(10 * (count + 1)))
+    return Retry(now + (count**4 + 15 if wish is None else wish) + randrange(10 * (count + 1)))
 
 
 def is_exhausted(job: Payload, *, now: float, max_retries: int) -> bool:
@@ -88,10 +92,15 @@ def next_retry_count(job: Payload) -> int:
     return int(count) + 1
 
 
-def delay_wished(wish: object) -> int:
-    """Seconds from what a retry_in hook returned; 0 (use the default) for anything that makes no sense."""
+def read_wish(answer: object) -> Wish:
+    """What a retry_in hook's answer means; None (the usual delay) for anything that makes no sense."""
+    for end in ENDS:
+        if answer == end:
+            return end
+    if isinstance(answer, timedelta):
+        answer = answer.total_seconds()
     try:
-        seconds = float(wish)  # type: ignore[arg-type]  # None and odd objects raise TypeError
+        seconds = float(answer)  # type: ignore[arg-type]  # None and odd objects raise TypeError
     except (TypeError, ValueError, OverflowError):
-        return 0
-    return int(seconds) if 0 < seconds <= LONGEST_DELAY else 0
+        return None
+    return int(seconds) if 1 <= seconds <= LONGEST_DELAY else None

@@ -23,6 +23,7 @@ from sidekiq_py.config import Config
 from sidekiq_py.errors import OUTAGE, HandlersNotLoaded, SidekiqError
 from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import CLEAN_UP_TIME
+from sidekiq_py.payload import error_message
 from sidekiq_py.redis_connection import ServerInfo, check_server
 from sidekiq_py.registry import Registry
 from sidekiq_py.signals import ORPHANED, STOP, Signals, refusal
@@ -211,13 +212,12 @@ class Launcher:
     def _fire(self, event: str) -> None:
         """Call everybody who waits for this moment of the server's life. Only `startup` may refuse it."""
         for callback in self._config.lifecycle_events[event]:
+            context = {"context": f"a callback for {event!r} failed"}
             try:
-                callback()
-            except (Exception, SystemExit) as error:
-                self._report.log(error, {"context": f"a callback for {event!r} failed"})
-                if event == "startup":
-                    reason = f"{type(error).__name__}: {error}"
-                    raise HandlersNotLoaded(f"a callback for 'startup' failed with {reason}") from error
+                self._report.guarded(callback, context=context, otherwise=None, strict=event == "startup")
+            except BaseException as error:
+                reason = f"{type(error).__name__}: {error_message(error)}"
+                raise HandlersNotLoaded(f"a callback for 'startup' failed with {reason}") from error
 
     def _sign_off(self) -> int:
         """Put back what is still claimed, write the last counts, and leave the Busy page."""

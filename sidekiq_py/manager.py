@@ -39,7 +39,7 @@ class Manager:
 
     def start(self) -> None:
         for processor in self._processors:
-            self._greenlets[processor.tid] = gevent.spawn(processor.run)
+            self._start(processor)
         self._fetcher.start()
 
     def quiet(self) -> None:
@@ -59,7 +59,9 @@ class Manager:
 
     def join(self) -> None:
         """Return when every processor has ended, however long that takes."""
-        gevent.joinall(list(self._greenlets.values()))
+        while not self._has_ended():
+            gevent.joinall(list(self._greenlets.values()))
+            gevent.sleep(0)  # one that died is replaced meanwhile
 
     def disconnect(self) -> None:
         self._fetcher.disconnect()
@@ -80,8 +82,24 @@ class Manager:
             stack = "".join(traceback.format_stack(frame)) if frame else "  running now\n"
             yield f"tid={tid} jid={running.job.get('jid')} class={running.job['class']}\n{stack}"
 
+    def _start(self, processor: Processor) -> None:
+        greenlet = gevent.spawn(processor.run)
+        self._greenlets[processor.tid] = greenlet
+        greenlet.link(lambda _greenlet: self._replace(processor))
+
+    def _replace(self, processor: Processor) -> None:
+        """One that died must not leave its slot empty: a capsule without processors is deaf.
+
+        Ruby twin: Sidekiq::Manager#processor_result.
+        """
+        if not (processor.has_ended or processor.is_interrupted):
+            self._start(processor)
+
     def _has_ended(self) -> bool:
-        return all(greenlet.dead for greenlet in self._greenlets.values())
+        return all(
+            self._greenlets[each.tid].dead and (each.has_ended or each.is_interrupted)
+            for each in self._processors
+        )
 
     def _hard_shutdown(self) -> int:
         """Put unfinished jobs back, then interrupt them: a job run twice is allowed, a job lost is not."""

@@ -144,8 +144,12 @@ def error_class(error: BaseException) -> str:
     Errors with a Ruby counterpart carry its name in `ruby_class`. Web pages print this unescaped, so names
     hold no angle brackets.
     """
-    if ruby_class := getattr(error, "ruby_class", None):
-        return str(ruby_class)
+    try:
+        ruby_class = getattr(error, "ruby_class", None)
+    except BaseException:  # an error's own code must not cost the retry, nor the process
+        ruby_class = None
+    if ruby_class and isinstance(ruby_class, str):
+        return scrub(ruby_class)
     kind = type(error)
     name = kind.__qualname__.replace(".<locals>", "").replace("<", "").replace(">", "")
     return name if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{name}"
@@ -155,7 +159,7 @@ def error_message(error: BaseException) -> str:
     """The exception's text: at most 10,000 characters, always writable as UTF-8."""
     try:
         text = str(error)[:MESSAGE_LIMIT]
-    except Exception:  # a broken __str__ must not cost the retry
+    except BaseException:  # a broken __str__ must not cost the retry
         return "!!! ERROR MESSAGE THREW AN ERROR !!!"
     return scrub(text)
 

@@ -14,7 +14,7 @@ import gevent
 from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter
-from sidekiq_py.errors import InvalidPayload, JobTimeout, Shutdown
+from sidekiq_py.errors import InvalidPayload, JobTimeout, RedisError, Shutdown
 from sidekiq_py.failures import FailureRecorder
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.job_logger import JobLogger
@@ -24,6 +24,7 @@ from sidekiq_py.metrics.execution import ExecutionTracker
 from sidekiq_py.middleware import ServerMiddleware, compose
 from sidekiq_py.payload import Payload, parse
 from sidekiq_py.registry import Handler, Registry
+from sidekiq_py.user_code import check_answer
 from sidekiq_py.work_state import Running, WorkState
 
 YIELD_AFTER: Final = 0.001  # seconds of work; then fetch and the other jobs have a turn before the next one
@@ -53,24 +54,53 @@ class Processor:
         self.is_interrupted = False  # the manager has put this one's job back; a Shutdown comes
         self._yielded_at = 0.0
         self._dropped = False  # whether middleware kept the last job that went well from running
+        self._in_hand: UnitOfWork | None = None  # claimed, and not settled yet
+        self.has_ended = False  # by itself: the capsule is quiet, or stops
 
     def run(self) -> None:
-        """Take and process jobs until the capsule is quiet. Shutdown, raised from outside, ends it too."""
+        """Take and process jobs until the capsule is quiet. Shutdown, raised from outside, ends it too.
+
+        Anything else that ends it, such as a timeout that a job left behind, is reported; `has_ended` is
+        false then, and the manager starts it again.
+        """
         current_tid.set(self.tid)
-        while (work := self._fetcher.retrieve_work()) is not None:
-            try:
+        try:
+            while (work := self._fetcher.retrieve_work()) is not None:
+                self._in_hand = work
                 self.process(work)
-            except Shutdown:
-                return
-            except Exception as error:  # our own fault, or Redis refuses for good: the job stays claimed
-                self._parts.report.log(error, {"context": "internal error, the job stays in its claim list"})
-                self._fetcher.keep(work)
+            self.has_ended = True
+        except BaseException as error:
+            self.has_ended = self.is_interrupted
+            self._died(error)
+
+    def _died(self, error: BaseException) -> None:
+        """The job in hand fails, unless it can't, or was put back."""
+        work, self._in_hand = self._in_hand, None
+        if self.is_interrupted and isinstance(error, Shutdown):
+            return
+        if work is None:
+            self._parts.report.log(error, {"context": "a processor died between two jobs, and is replaced"})
+        elif isinstance(error, RedisError) or not self._fails_plainly(work, error):
+            self._parts.report.log(error, {"context": "internal error, the job stays in its claim list"})
+            self._fetcher.keep(work)
+        else:
+            self._parts.report.log(error, {"context": "a processor died with its job, and is replaced"})
+
+    def _fails_plainly(self, work: UnitOfWork, error: BaseException) -> bool:
+        """Record the failure once more, without the handler's hooks; whether that worked."""
+        try:
+            self._parts.failures.failed(work, error, None)
+        except BaseException:
+            return False
+        self._fetcher.release()
+        return True
 
     def process(self, work: UnitOfWork) -> None:
         job = self._load_or_bury(work)
         if job is None:
             return
         parts = self._parts
+        name = job.get("wrapped") or job["class"]  # now: middleware may do with the job what it likes
         token = parts.job_logger.bind(job, work.queue)
         parts.work_state.begin(self.tid, Running(work, job, parts.clock.now()))
         failed = True
@@ -80,7 +110,7 @@ class Processor:
             ended = parts.clock.monotonic()
             elapsed = ended - started
             failed = error is not None
-            self._settle(job, work, error, elapsed)
+            self._settle(work, name, error, elapsed)
         finally:
             parts.work_state.end(self.tid, failed=failed)
             parts.job_logger.release(token)
@@ -93,7 +123,7 @@ class Processor:
             return parse(work.raw)
         except InvalidPayload as error:
             self._parts.failures.bury_invalid(work, error)
-            self._fetcher.release()
+            self._settled_otherwise()
             self._parts.report.log(
                 error, {"context": f"an entry of queue {work.queue} is dead", "job": work.raw}
             )
@@ -109,8 +139,12 @@ class Processor:
 
             def perform() -> object:
                 if handler.timeout is not None:
-                    return _within(handler.timeout, handler, job)
-                return handler.function(*handler.bind(job["args"]))
+                    answer = _within(handler.timeout, handler, job)
+                else:
+                    answer = handler.function(*handler.bind(job["args"]))
+                if answer is not None:
+                    check_answer(handler.name, answer)
+                return answer
 
             if parts.server_middleware:
                 self._dropped = not _ran_inside(parts.server_middleware, job, work.queue, perform)
@@ -120,10 +154,10 @@ class Processor:
             return error
         return None
 
-    def _settle(self, job: Payload, work: UnitOfWork, error: BaseException | None, elapsed: float) -> None:
-        name = job.get("wrapped") or job["class"]
+    def _settle(self, work: UnitOfWork, name: str, error: BaseException | None, elapsed: float) -> None:
         if error is None:
             self._parts.tracker.count(name, elapsed * 1000)
+            self._in_hand = None
             self._fetcher.acknowledge(work)
             if self._parts.job_logger.enabled:
                 self._log_end(elapsed)
@@ -133,7 +167,11 @@ class Processor:
             self._parts.work_state.interrupted += 1
             self._parts.job_logger.interrupted(elapsed)
             raise Shutdown
-        self._record_failure(job, work, error, elapsed)
+        self._record_failure(work, error, elapsed)
+
+    def _settled_otherwise(self) -> None:
+        self._in_hand = None
+        self._fetcher.release()
 
     def _log_end(self, elapsed: float) -> None:
         if self._dropped:
@@ -141,10 +179,11 @@ class Processor:
         else:
             self._parts.job_logger.done(elapsed)
 
-    def _record_failure(self, job: Payload, work: UnitOfWork, error: BaseException, elapsed: float) -> None:
+    def _record_failure(self, work: UnitOfWork, error: BaseException, elapsed: float) -> None:
         parts = self._parts
+        job = parse(work.raw)
         outcome = parts.failures.failed(work, error, parts.registry.get(job["class"]))
-        self._fetcher.release()
+        self._settled_otherwise()
         verdict = outcome.verdict
         retry_in = verdict.at - parts.clock.now() if isinstance(verdict, Retry) else None
         parts.job_logger.fail(elapsed, error, retry_count=outcome.retry_count, retry_in=retry_in)

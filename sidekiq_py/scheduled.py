@@ -177,7 +177,7 @@ class Poller(Component):
                 return Promotion(member, str(job.get("queue")), b"")
             stored = fields(member)
             write_changes(stored, before, passed)
-        except Exception as error:
+        except BaseException as error:  # the links are the application's
             self._report.log(error, {"context": "client middleware failed at promotion", "job": before})
             self._postpone(set_name, member, now)
             return None

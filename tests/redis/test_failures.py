@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import gevent
@@ -81,6 +82,13 @@ class Harness:
 @pytest.fixture
 def harness(redis: RedisPool, raw: redis_py.Redis) -> Harness:
     return Harness(redis, raw)
+
+
+class Unreadable:
+    def __float__(self) -> float:
+        raise SystemExit
+
+    __repr__ = __float__  # type: ignore[assignment]
 
 
 def encode(job: dict[str, Any]) -> bytes:
@@ -441,6 +449,23 @@ def test_retry_in_decides_with_count_error_and_job(harness, answer, goes_to):
 
     assert asked == [(5, "boom", "j1")]
     assert [key.decode() for key in harness.raw.keys("*")] == ([goes_to] if goes_to else [])
+
+
+@pytest.mark.parametrize(
+    "answer", ["soon", 0, float("nan"), [], Unreadable()], ids=lambda each: type(each).__name__
+)
+def test_retry_in_that_makes_no_sense_is_told_of(harness, caplog, answer):
+    harness.fail(job(), handler=handler(retry_in=lambda *_: answer))
+
+    assert 15 <= harness.only("retry")[1] - harness.clock.moment <= 24
+    assert any("retry_in of A" in record.getMessage() for record in caplog.records)
+
+
+def test_retry_in_may_say_a_timedelta(harness, caplog):
+    harness.fail(job(), handler=handler(retry_in=lambda *_: timedelta(minutes=10)))
+
+    assert 600 <= harness.only("retry")[1] - harness.clock.moment <= 609
+    assert caplog.records == []
 
 
 def test_retry_in_that_leaves_nonsense_in_the_job_costs_no_retry(harness):

@@ -103,7 +103,7 @@ def test_a_function_that_could_not_be_called_is_refused(function: Any):
 def test_a_block_that_only_promises_to_configure_or_adds_what_can_t_be_called_is_named():
     out = run_python("""
         from sidekiq_py import Config, configure_server
-        from sidekiq_py.errors import InvalidHandler
+        from sidekiq_py.errors import InvalidConfig
 
         async def later(*_): ...
         configure_server(lambda config: later())
@@ -116,15 +116,14 @@ def test_a_block_that_only_promises_to_configure_or_adds_what_can_t_be_called_is
         for _ in range(2):
             try:
                 config.apply_server_hooks()
-            except InvalidHandler as error:
+            except InvalidConfig as error:
                 print(error)
     """)
 
     first, second = out.splitlines()
     assert "returned a coroutine, which nobody runs" in first
-    assert second.startswith(
-        "config.death_handlers (set in __main__.settings): __main__.later is an `async def`"
-    )
+    assert second.startswith("@configure_server settings")
+    assert "InvalidHandler: config.death_handlers: __main__.later is an `async def`" in second
 
 
 @pytest.mark.parametrize("option", ["timeout", "heartbeat_ttl", "poll_interval_average"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 
 import pytest
 
-from sidekiq_py.job_retry import Discard, Kill, Retry, decide, delay_wished, next_retry_count
+from sidekiq_py.job_retry import Discard, Kill, Retry, decide, next_retry_count, read_wish
 
 NOW = 1_795_490_000.25
 
@@ -166,7 +167,16 @@ def test_chance_spreads_jobs_that_failed_together_over_ten_seconds():
 
 @pytest.mark.parametrize(
     ("wish", "seconds"),
-    [(1, 1), (60, 60), (60.9, 60), ("60", 60), ("60.9", 60), (1e9, 1_000_000_000), (" 7 ", 7)],
+    [
+        (1, 1),
+        (60, 60),
+        (60.9, 60),
+        ("60", 60),
+        ("60.9", 60),
+        (1e9, 1_000_000_000),
+        (" 7 ", 7),
+        (timedelta(minutes=1), 60),
+    ],
 )
 def test_retry_in_gives_the_seconds_and_jitter_is_added(wish, seconds):
     assert decided(count=3, retry_in=wish, chance=7) == Retry(NOW + seconds + 7)
@@ -175,11 +185,28 @@ def test_retry_in_gives_the_seconds_and_jitter_is_added(wish, seconds):
 @pytest.mark.row("F9")
 @pytest.mark.parametrize(
     "wish",
-    [0, -1, 0.5, "soon", "", None, [], {}, object(), float("nan"), float("inf"), 1e10, 10**400, "inf", 1j],
+    [
+        0,
+        -1,
+        0.5,
+        "soon",
+        "",
+        None,
+        [],
+        {},
+        object(),
+        float("nan"),
+        float("inf"),
+        1e10,
+        10**400,
+        "inf",
+        1j,
+        timedelta(0),
+    ],
     ids=repr,
 )
 def test_retry_in_that_makes_no_sense_leaves_the_usual_delay(wish):
-    assert delay_wished(wish) == 0
+    assert read_wish(wish) is None
     assert decided(count=2, retry_in=wish) == Retry(NOW + 31)
 
 
