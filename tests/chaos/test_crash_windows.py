@@ -79,7 +79,6 @@ def test_a_job_pushed_to_an_idle_server_that_dies_receiving_it_is_claimed(ruin: 
     ruin.assert_once([job])
 
 
-@pytest.mark.every_server
 @pytest.mark.row("A4")
 @pytest.mark.parametrize(("failpoint", "place"), [("settle.send:1", "claim"), ("settle.reply:1", "retry")])
 def test_a_failure_is_recorded_once_whenever_its_process_dies(ruin: Ruin, failpoint: str, place: str):

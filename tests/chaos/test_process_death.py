@@ -254,3 +254,36 @@ def test_random_kills_lose_nothing(ruin: Ruin, seconds: int):
     assert sum(count - 1 for count in starts.values()) <= in_flight, f"seed {seed}"
     assert ruin.stage.dead() == ruin.stage.retries() == [], f"seed {seed}"
     eventually(lambda: ruin.stage.raw.keys("sidekiq-py:claim:*") == [], LONG)
+
+
+# -- a job that makes processes -------------------------------------------------------------------------
+
+
+@pytest.mark.row("J5")
+def test_a_job_that_starts_a_program_or_forks_a_child_that_only_computes_disturbs_nobody(ruin: Ruin):
+    handlers = """
+    import subprocess
+
+    @job("Forks")
+    def forks():
+        start()
+        child = os.fork()
+        if child == 0:
+            sum(range(10**6))
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        end()
+
+    @job("Starts")
+    def starts():
+        start()
+        subprocess.run(["true"], check=True)
+        end()
+    """
+    server = ruin.start("-c", "5", handlers=handlers)
+
+    ruin.assert_once(ruin.push("Forks", count=10) + ruin.push("Starts", count=10))
+
+    assert len(ruin.pids()) == 1
+    assert "ERROR" not in server.log
+    assert "WARN" not in server.log
