@@ -14,9 +14,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given in (["-V"], ["--version"]):  # answered before anything is imported
         print(f"sidekiq-py {VERSION}")
         return 0
+    from sidekiq_py import streams
+
+    streams.open_closed()
     from sidekiq_py.cli import run
 
-    return run(given)
+    try:
+        return run(given)
+    finally:
+        streams.give_up_broken()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Final
 import gevent
 from gevent.event import Event
 
-from sidekiq_py import banner
+from sidekiq_py import banner, streams
 from sidekiq_py.claims import requeue_leftovers
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.clock import Clock
@@ -275,5 +275,5 @@ class Launcher:
             code = 1
             logger.error("jobs stay claimed until a rescue: %s", error)
         logger.error("a job did not let the process stop; its work is back on the queue")
-        sys.stdout.flush()
+        streams.flush()
         os._exit(code)

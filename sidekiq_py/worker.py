@@ -58,6 +58,7 @@ def _run(config: Config, logs: LoggingSetup, line: Line | None) -> int:
             *(config.processes, processes, config.processes),
         )
     logs.settle()
+    logs.take_prints()
     if not registry.names():
         raise HandlersNotLoaded(
             f'{", ".join(modules)} registered no handler; put @job("HardJob") over the function that runs '

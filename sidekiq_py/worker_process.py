@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sidekiq_py import streams
 from sidekiq_py.config import Config
 from sidekiq_py.running_table import RunningTable
 from sidekiq_py.stack_dump import StackDump
@@ -224,8 +224,7 @@ def fork_worker(
     table, stack = RunningTable(), StackDump()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    streams.flush()
     pid = os.fork()
     if pid == 0:
         ours.close()

@@ -6,6 +6,7 @@ import _thread
 import logging
 import sys
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Final, TextIO
 
 from sidekiq_py.errors import InvalidConfig
@@ -19,6 +20,7 @@ from sidekiq_py.logger.formats import (
     is_ours,
 )
 from sidekiq_py.logger.levels import JobLevels, parse_level
+from sidekiq_py.logger.prints import Prints
 
 logger: Final = logging.getLogger("sidekiq")
 """The server's own logger; `sidekiq.job` and the like are below it."""
@@ -31,6 +33,13 @@ class SidekiqHandler(logging.StreamHandler[TextIO]):
         super().__init__(stream)
         self.setFormatter(formatter)
         self._base = base
+        self._is_broken = self._breaks = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line. Where nobody can read it any more, that is said once, and the server goes on."""
+        self._breaks = False
+        super().emit(record)
+        self._is_broken = self._breaks
 
     def createLock(self) -> None:  # noqa: N802  # logging's name
         # A native lock even when threading is monkey-patched: a patched one is handed over by the hub, and
@@ -43,10 +52,22 @@ class SidekiqHandler(logging.StreamHandler[TextIO]):
         return record.levelno >= (self._base if least is None else least) and super().filter(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """A character that the stream can't write is escaped; anything else goes logging's usual way."""
-        if not isinstance(sys.exc_info()[1], UnicodeEncodeError):
+        """A character that the stream can't write is escaped; a stream that is gone is told of once."""
+        error = sys.exc_info()[1]
+        if isinstance(error, UnicodeEncodeError):
+            self._write_escaped(record)
+        elif isinstance(error, OSError) or getattr(self.stream, "closed", False):
+            self._tell_once(error)
+        else:
             super().handleError(record)
-            return
+
+    def _tell_once(self, error: BaseException | None) -> None:
+        self._breaks = True
+        if not self._is_broken:
+            with suppress(OSError, ValueError):
+                print(f"sidekiq-py: log lines are lost, stdout can't be written to: {error}", file=sys.stderr)
+
+    def _write_escaped(self, record: logging.LogRecord) -> None:
         encoding = getattr(self.stream, "encoding", None) or "ascii"
         line = self.format(record).encode(encoding, "backslashreplace").decode(encoding)
         self.stream.write(line + self.terminator)
@@ -90,6 +111,16 @@ class LoggingSetup:
             self._leave_home()
             self._move_into(home)
 
+    def take_prints(self) -> None:
+        """From now on what is printed becomes records, where those are for machines and go to stdout."""
+        formatter = self._handler.formatter
+        if (
+            self._home is not None
+            and self._handler.stream is sys.stdout
+            and isinstance(formatter, JsonFormatter)
+        ):
+            sys.stdout = Prints(self._handler, passes_json=not isinstance(formatter, LogfmtFormatter))
+
     def step_aside(self) -> None:
         """While the application loads: `logging.basicConfig` does nothing when the root logger has a handler.
 
@@ -100,7 +131,10 @@ class LoggingSetup:
             self._move_into(self._ours)
 
     def close(self) -> None:
-        """Leave `logging` as it was found."""
+        """Leave `logging` as it was found, and what prints, too."""
+        if isinstance(sys.stdout, Prints):
+            sys.stdout.flush()
+            sys.stdout = self._handler.stream
         self.levels.govern(())
         self._leave_home()
         self._ours.setLevel(self._ours_before)
