@@ -52,7 +52,7 @@ def options(
     queue: where the job waits. retry: True (25 times), a number, 0 (straight to the dead set), False (gone).
     retry_for: seconds to go on retrying. retry_queue: where retries wait. backtrace: True, or how many lines
     to keep with the error. dead: False keeps an exhausted job out of the dead set. tags: shown in the Web UI
-    and in logs. log_level: of the job's own log lines. Any other key is carried along.
+    and in logs. log_level: of the job's own log lines. Any other key is carried along, but for misspelt ones.
 
     timeout: seconds that a run may take in a Python server, for `@job` alone; then JobTimeout is raised where
     the handler waits, and the job fails. It can't interrupt what computes without ever waiting.

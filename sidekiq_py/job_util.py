@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from math import isfinite
 from types import UnionType
 from typing import Any, Final, SupportsFloat
 
+from sidekiq_py.did_you_mean import closest
 from sidekiq_py.errors import InvalidJob
 from sidekiq_py.payload import Payload, new_jid
 
 DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {"retry": True, "queue": "default"}
 RETRY_FOR_LIMIT: Final = 1_000_000_000  # seconds, 31 years; larger ones are a moment mistaken for a duration
 _PER_PUSH: Final = frozenset({"class", "args", "jid", "at", "wait", "wait_until"})
+KNOWN_OPTIONS: Final = frozenset(
+    {"queue", "retry", "backtrace", "tags", "dead", "retry_for", "retry_queue", "log_level", "timeout"}
+)
+MISSPELT: Final = 0.8  # likeness from which on a key was meant to be an option
 _OTHERS_WORDS: Final[Mapping[str, str]] = {  # what other Python queues call an option: it would mean nothing
     "max_retries": "retry",
     "retries": "retry",
@@ -100,8 +106,9 @@ def declared_options(given: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidJob(
             f"{key!r} belongs to one push, it is no option of a job; see perform_in and Client.push"
         )
-    for key in options.keys() & _OTHERS_WORDS.keys():
-        raise InvalidJob(f"{key!r} is no option of a job; did you mean {_OTHERS_WORDS[key]!r}?")
+    for key in options.keys() - KNOWN_OPTIONS:
+        if (meant := _meant(key)) is not None:
+            raise InvalidJob(f"{key!r} is no option of a job; did you mean {meant!r}?")
     for key, (kinds, words) in _KINDS.items():
         if options.get(key) is not None and not isinstance(options[key], kinds):
             raise InvalidJob(f"{key!r} is {words}, got {described(options[key])}")
@@ -110,6 +117,13 @@ def declared_options(given: Mapping[str, Any]) -> dict[str, Any]:
         options["retry_for"] = normalize_retry_for(options["retry_for"])
     verify_json(options)
     return options
+
+
+@lru_cache(maxsize=256)  # `set` may carry the same keys with every push
+def _meant(key: str) -> str | None:
+    """The option that an unknown key looks like; None for one of an application's or a gem's own."""
+    near = key if key in _OTHERS_WORDS else closest(key, [*KNOWN_OPTIONS, "retries"], likeness=MISSPELT)
+    return None if near is None else _OTHERS_WORDS.get(near, near)
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from sidekiq_py.errors import InvalidHandler, UnknownJobClass
+from sidekiq_py.errors import InvalidHandler, InvalidJob, UnknownJobClass
+from sidekiq_py.job import Job
 from sidekiq_py.registry import Handler, Registry
 
 
@@ -137,6 +138,11 @@ def test_retry_for_is_kept_in_whole_seconds() -> None:
         ({"at": 5.0}, "'at' belongs to one push"),
         ({"wait": 5.0}, "'wait' belongs to one push"),
         ({"max_retries": 3}, r"'max_retries' is no option of a job; did you mean 'retry'\?"),
+        ({"quue": "low"}, r"'quue' is no option of a job; did you mean 'queue'\?"),
+        ({"retires": 4}, r"'retires' is no option of a job; did you mean 'retry'\?"),
+        ({"Retry": 4}, r"'Retry' is no option of a job; did you mean 'retry'\?"),
+        ({"tag": "mail"}, r"'tag' is no option of a job; did you mean 'tags'\?"),
+        ({"backtraces": 4}, r"did you mean 'backtrace'\?"),
         ({"time_limit": 3}, r"'time_limit' is no option of a job; did you mean 'timeout'\?"),
         ({"custom": object}, "custom is a type"),
     ],
@@ -144,6 +150,20 @@ def test_retry_for_is_kept_in_whole_seconds() -> None:
 def test_an_option_that_makes_no_sense_is_refused(options: dict[str, object], reason: str) -> None:
     with pytest.raises(InvalidHandler, match=f"HardJob: .*{reason}"):
         Handler("HardJob", hard_job, options)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["bid", "unique_for", "lock", "cattr", "locale", "encrypt", "expires_in", "track", "pool", "priority"]
+    + ["deadline", "rate_limit", "throttle", "tenant", "idempotent", "headers", "trace", "version"],
+)
+def test_keys_of_gems_and_of_your_own_are_carried_along(key: str) -> None:
+    assert Handler("HardJob", hard_job, {key: "x"}).options[key] == "x"
+
+
+def test_set_refuses_a_misspelt_option_too() -> None:
+    with pytest.raises(InvalidJob, match="'quue' is no option of a job; did you mean 'queue'"):
+        Job(Handler("HardJob", hard_job), hard_job).set(quue="low")
 
 
 def test_a_handler_is_found_by_its_name() -> None:
