@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sidekiq_py import keys
-from sidekiq_py.dialect import Dialect
 from sidekiq_py.errors import RedisDown
 from sidekiq_py.redis_connection import Command, Redis
 
@@ -25,7 +24,6 @@ BUCKET_LIMITS: Final = (
     *(20000, 30000, 45000, 65000, 100000, 150000, 225000, 335000),
 )
 BUCKETS: Final = len(BUCKET_LIMITS) + 1
-BOTH_FORMATS: Final = frozenset({Dialect.SEVEN, Dialect.EIGHT})
 
 
 class Tally:
@@ -97,17 +95,16 @@ class ExecutionTracker:
             tally.histogram[bisect_right(BUCKET_LIMITS, milliseconds)] += 1
         tally.executions += 1
 
-    def flush(self, redis: Redis, now: float, formats: Collection[int] = BOTH_FORMATS) -> bool:
+    def flush(self, redis: Redis, now: float) -> bool:
         """Write what is new, in one round trip; False when nothing is.
 
         Counts go to the minute of the flush, as Sidekiq's do. Raises RedisDown, and then all of them go
-        with the next flush; when the connection broke after sending, that may count them twice. `formats`
-        are 7 and 8; Sidekiq 6 has no metrics.
+        with the next flush; when the connection broke after sending, that may count them twice.
         """
         current = {name: Counts.of(tally) for name, tally in list(self._tallies.items())}
         fresh = {name: each.since(self._written.get(name, Counts())) for name, each in current.items()}
         fresh = {name: each for name, each in fresh.items() if each.executions}
-        commands = flush_commands(fresh, now, formats)
+        commands = flush_commands(fresh, now)
         if not commands:
             return False
         self._check(redis.pipeline(commands))
@@ -124,22 +121,21 @@ class ExecutionTracker:
                 logger.warning("some execution metrics were not written: %s", text)
 
 
-def flush_commands(
-    fresh: dict[str, Counts], now: float, formats: Collection[int] = BOTH_FORMATS
-) -> list[Command]:
-    """The commands that add these counts at epoch second `now`, in the order that Sidekiq sends them."""
+def flush_commands(fresh: dict[str, Counts], now: float) -> list[Command]:
+    """The commands that add these counts at epoch second `now`, in the order that Sidekiq sends them.
+
+    In the forms of 7.x and of 8.x: a Web page reads only its own generation's, and doesn't show in Redis.
+    """
     at = datetime.fromtimestamp(now, UTC)
     named = [(_safe(name), counts) for name, counts in fresh.items()]
     commands: list[Command] = []
     if not named:
         return commands
-    if Dialect.SEVEN in formats:
-        commands += _histograms(named, at, keys.histogram_7)
-        commands += _totals(named, keys.metrics_minute_7(at), keys.METRICS_MINUTE_TTL)
-    if Dialect.EIGHT in formats:
-        commands += _histograms(named, at, keys.histogram)
-        commands += _totals(named, keys.metrics_ten_minutes(at), keys.METRICS_TEN_MINUTES_TTL)
-        commands += _totals(named, keys.metrics_minute(at), keys.METRICS_MINUTE_TTL)
+    commands += _histograms(named, at, keys.histogram_7)
+    commands += _totals(named, keys.metrics_minute_7(at), keys.METRICS_MINUTE_TTL)
+    commands += _histograms(named, at, keys.histogram)
+    commands += _totals(named, keys.metrics_ten_minutes(at), keys.METRICS_TEN_MINUTES_TTL)
+    commands += _totals(named, keys.metrics_minute(at), keys.METRICS_MINUTE_TTL)
     return commands
 
 

@@ -324,6 +324,17 @@ def test_a_damaged_counter_does_not_make_the_process_look_dead(bench, raw, caplo
     assert key in complaints[0]
 
 
+@pytest.mark.parametrize("dialect", [None, *Dialect])
+def test_metrics_are_written_for_the_pages_of_both_generations_whoever_lives(bench, raw, dialect):
+    beat_as_ruby(raw, "8.1.7")
+    bench.dialect = dialect
+    bench.tracker.count("HardJob", 3.0)
+
+    bench.heartbeat().beat()
+
+    assert sorted(len(key.split(b"|")[1]) for key in raw.keys("j|*")) == [6, 6, 8]
+
+
 def test_metrics_go_with_the_beat(bench, raw):
     bench.tracker.count("A", 12.0)
 
