@@ -14,8 +14,6 @@ from sidekiq_py.config import Config
 from sidekiq_py.redis_connection import ServerInfo
 from sidekiq_py.version import VERSION
 
-_INDENT = "  "
-
 
 def boot_lines(
     config: Config,
@@ -34,13 +32,13 @@ def boot_lines(
     names = f": {', '.join(sorted(handlers))}" if config.verbose and handlers else ""
     return [
         f"sidekiq-py {VERSION}, Python {platform.python_version()}, gevent {version('gevent')}",
-        f"{_INDENT}environment {config.environment}, tag {config.tag or '-'}, identity {identity}",
-        f"{_INDENT}{_introduce(server)} at {config.redis.masked_url}, "
+        f"environment {config.environment}, tag {config.tag or '-'}, identity {identity}",
+        f"{_introduce(server)} at {config.redis.masked_url}, "
         f"round trip {server.rtt_us / 1000:.2f} ms, "
         f"maxmemory-policy {server.maxmemory_policy or 'unknown'}",
-        *[f"{_INDENT}{_describe(each)}" for each in config.capsules.values()],
-        f"{_INDENT}{count}{names}",
-        *[f"{_INDENT}{name} at {where}" for name, where in (binds or {}).items()],
+        *[f"{_describe(each)}" for each in config.capsules.values()],
+        f"{count}{names}",
+        *[f"{name} at {where}" for name, where in (binds or {}).items()],
     ]
 
 

@@ -201,7 +201,7 @@ class Config:
         self._check_open(f"no callback for {event!r} can be added after launch")
         if event not in self.lifecycle_events:
             raise InvalidConfig(
-                f"there is no event {event!r}{did_you_mean(event, EVENTS)}; events are {', '.join(EVENTS)}"
+                f"there is no event {event!r}; there are {', '.join(EVENTS)}{did_you_mean(event, EVENTS)}"
             )
 
         def add(function: CallbackT) -> CallbackT:

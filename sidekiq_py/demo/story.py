@@ -50,7 +50,7 @@ NEXT: Final = """\
 
   2. Run it beside your Redis (any that Sidekiq uses will do):
 
-         REDIS_URL=redis://localhost:6379/0 {program} -r handlers.py
+         {environ}{program} -r handlers.py
 
   3. Give it something to do, from Ruby:     Sidekiq::Client.push("class" => "HardJob", "args" => ["bob"])
      or from Python:                         hard_job.perform_async("bob")
@@ -152,7 +152,7 @@ class Demo:
         for problem in self._missed:
             say.line(f"  {problem}")
         say.title("What next")
-        say.line(NEXT.format(program=_program()).rstrip())
+        say.line(NEXT.format(program=_program(), environ=self._redis.environ_to_type).rstrip())
         return ExitCode.CRASH if self._missed else ExitCode.OK
 
     def _introduce(self) -> None:

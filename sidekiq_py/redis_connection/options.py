@@ -92,9 +92,8 @@ class RedisOptions:
         for name in given:
             if name not in known:
                 hint = OTHERS_WORDS.get(name) or f"there are {', '.join(known)}"
-                raise InvalidConfig(
-                    f"config.redis has no option {name!r}{did_you_mean(str(name), known)}; {hint}"
-                )
+                near = "" if name in OTHERS_WORDS else did_you_mean(str(name), known)
+                raise InvalidConfig(f"config.redis has no option {name!r}; {hint}{near}")
         return cls(**given) if "url" in given else replace(base, **given)
 
     def given(self) -> dict[str, Any]:

@@ -207,6 +207,7 @@ def test_on_a_redis_of_yours_it_keeps_to_itself_and_removes_what_it_made(
     assert (code, errors) == (0, "")
     assert f"yours at {redis_url} (env REDIS_URL)" in shown
     assert "removed afterwards" in shown
+    assert "localhost:6379" not in shown  # what next is told for the Redis in use
     demo.assert_nothing_is_left()
 
 

@@ -34,7 +34,7 @@ def test_the_boot_summary_answers_what_is_asked_first(config):
     assert "round trip 0.21 ms, maxmemory-policy noeviction" in text
     assert "capsule default: 5 at once, strict order, queues critical, default" in text
     assert "capsule slow: 1 at once, weighted order, queues reports 3, low 1" in text
-    assert "2 handlers\n  metrics at http://0.0.0.0:9394/metrics" in text
+    assert "2 handlers\nmetrics at http://0.0.0.0:9394/metrics" in text
 
 
 @pytest.mark.row("K2")
@@ -59,3 +59,7 @@ def test_a_server_that_tells_nothing_is_named_all_the_same(config):
 
     assert any("redis (version unknown) at redis://" in line for line in lines)
     assert any("maxmemory-policy unknown" in line for line in lines)
+
+
+def test_no_line_begins_with_blanks_that_a_json_record_would_keep(config):
+    assert not any(line.startswith(" ") for line in boot(config).splitlines())

@@ -44,3 +44,9 @@ def test_a_reason_that_shows_later_is_told_once_in_each_outage(clock: StillClock
         clock.moment += 2
 
     assert [line for line in lines() if "still" in line] == ["Redis is still down: bad certificate"] * 2
+
+
+def test_a_reason_that_is_a_sentence_ends_with_one_full_stop(clock: StillClock, lines):
+    RedisState(clock).went_down(RedisDown("lost Redis: Connection closed by server."), "fetch")
+
+    assert "by server. Running jobs go on" in lines()[0]

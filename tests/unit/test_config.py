@@ -134,7 +134,9 @@ def test_times_set_in_code_are_as_strict_as_those_of_a_flag(option: str, value: 
 
 
 def test_an_unknown_event_is_refused_with_the_one_that_was_meant():
-    with pytest.raises(InvalidConfig, match="no event 'start'; did you mean 'startup'"):
+    with pytest.raises(
+        InvalidConfig, match="no event 'start'; there are startup, .*, exit; did you mean 'startup'.$"
+    ):
         Config().on("start", lambda: None)
 
 

@@ -60,7 +60,7 @@ def test_code_wins_over_flag_and_environment_and_the_origin_says_so():
         ),
         (None, "got None"),
         ("cache.internal", "it has no scheme"),
-        ({"ulr": URL}, "no option 'ulr'; did you mean 'url'"),
+        ({"ulr": URL}, "no option 'ulr'; there are url, .*; did you mean 'url'"),
         ({"url": URL, "size": 10}, "'size'.*config.pool_size"),
         ({"url": URL, "ssl_params": {}}, "'ssl_params'.*give tls"),
         ({"host": "cache.internal", "port": 6380}, "'host'.*'redis://cache.internal:6380/0'"),
@@ -121,3 +121,11 @@ def test_a_client_hook_that_fails_is_named_with_its_place_and_nothing_misleading
     )
     assert out.splitlines()[0] == sentence
     assert "_config" not in out.splitlines()[-1]
+
+
+def test_a_password_is_hidden_in_what_a_server_says_but_no_letter_of_a_word():
+    address = RedisOptions.from_url("redis://:p@localhost").address
+    assert address.hide_secrets("no permissions for p") == "no permissions for ***"
+
+    address = RedisOptions.from_url("redis://:s3cret@localhost").address
+    assert address.hide_secrets("unknown command 'xs3cretx'") == "unknown command 'x***x'"
