@@ -77,6 +77,16 @@ class Capsule:
         shuffle(lots)
         return list(dict.fromkeys(lots))
 
+    def quotas(self, order: Sequence[str], jobs: int, draw: Callable[..., list[str]]) -> list[int]:
+        """How many of so many jobs to take from each queue first: when strict all, else as weights draw them.
+
+        `draw` gives a list of `k` random elements, as `random.choices` does.
+        """
+        if self.mode == "strict" or jobs == 1:
+            return [jobs] * len(order)
+        drawn = draw(self.lots, k=jobs)
+        return [drawn.count(name) for name in order]
+
     def freeze(self) -> None:
         """Forbid any further change."""
         self._frozen = True

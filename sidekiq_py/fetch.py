@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Final
@@ -20,17 +20,18 @@ from typing import Final
 import gevent
 from gevent import GreenletExit
 from gevent.event import Event
-from gevent.queue import Empty, SimpleQueue
 
 from sidekiq_py import keys, look_ahead
+from sidekiq_py.acknowledgements import Acknowledgements
 from sidekiq_py.backoff import Backoff
 from sidekiq_py.capsule import Capsule
-from sidekiq_py.claims import UnitOfWork, acknowledgement, requeue
+from sidekiq_py.claims import UnitOfWork, requeue
 from sidekiq_py.component import ErrorReporter, RedisState
-from sidekiq_py.errors import OUTAGE, RedisAuthError, RedisDown, RedisError, SidekiqError
+from sidekiq_py.errors import OUTAGE, SidekiqError
 from sidekiq_py.failpoint import failpoint
 from sidekiq_py.idle_wait import IdleWait
 from sidekiq_py.look_ahead import LookAhead
+from sidekiq_py.ready_jobs import ReadyJobs
 from sidekiq_py.redis_connection import Command, RedisConnection, Reply
 from sidekiq_py.scripts import load
 from sidekiq_py.surroundings import Surroundings
@@ -39,7 +40,6 @@ POLL_UNWATCHED: Final = 0.25  # seconds; queues that no BLMOVE waits on, and whe
 POLL_SKIPPED: Final = 1.0  # seconds; a paused or damaged queue may be well again
 LIES_READY: Final = 0.25  # seconds that a claimed job may wait for a slot; then others may have it
 SHARE_PAUSE: Final = 0.003  # seconds in which others may take from what an even share has left
-REMEMBERED: Final = 16384  # acknowledged jobs
 FENCED: Final = b"FENCED"
 
 logger = logging.getLogger("sidekiq")
@@ -72,12 +72,8 @@ class Fetcher:
         self._surroundings = surroundings
         self._redis_state = redis_state
         self._report = report
-        self._ready: SimpleQueue[UnitOfWork | None] = SimpleQueue()
-        self._unreturned: list[UnitOfWork] = []  # nobody is to start these any more
-        self._finished: list[UnitOfWork] = []
-        self._on_its_way: list[UnitOfWork] = []  # acknowledgements sent and not answered
-        self._kept: list[UnitOfWork] = []  # they stay claimed until the end
-        self._acknowledged: deque[int] = deque(maxlen=REMEMBERED)  # hashes of payloads
+        self._ready = ReadyJobs()
+        self._finished = Acknowledgements(identity)
         self._look_ahead = LookAhead(capsule.concurrency, most_ahead)
         self._asked_at = monotonic()
         self._is_asking = False
@@ -86,10 +82,15 @@ class Fetcher:
         self._quiet = False
         self._gave_back = False
         self._stopped = False
-        self._idle = IdleWait(identity=identity, connect=connect, deliver=self._deliver)
+        self._idle = IdleWait(
+            identity=identity,
+            connect=connect,
+            deliver=self._deliver,
+            complain=self._complain,
+            went_down=lambda error: redis_state.went_down(error, self),
+        )
         self._paused: set[str] = set()  # as the last fetch found them
         self._complained: set[str] = set()
-        self._is_full = False  # as the last BLMOVE was told
         self._loop: gevent.Greenlet[[], None] | None = None
 
     # -- for processors --------------------------------------------------------------------------------
@@ -103,7 +104,7 @@ class Fetcher:
     def acknowledge(self, work: UnitOfWork) -> None:
         """The job is done: strike it out of its claim list with the next round trip."""
         failpoint("job.done")
-        self._finished.append(work)
+        self._finished.add(work)
         self.release()
 
     def release(self) -> None:
@@ -113,7 +114,7 @@ class Fetcher:
 
     def keep(self, work: UnitOfWork) -> None:
         """The job is over and can't leave its claim list: nobody runs it before this process has ended."""
-        self._kept.append(work)
+        self._finished.keep(work)
         self.release()
 
     # -- for the audit ---------------------------------------------------------------------------------
@@ -124,9 +125,7 @@ class Fetcher:
 
     def in_memory(self) -> Counter[bytes]:
         """The payloads that this capsule knows it has claimed, but for the running ones."""
-        ready = [work for work in self._ready.copy().queue if work is not None]
-        works = [*self._finished, *self._on_its_way, *self._kept, *self._unreturned, *ready]
-        return Counter(work.raw for work in works)
+        return Counter(work.raw for work in (*self._finished.works(), *self._ready.unstarted()))
 
     def asking_since(self) -> float:
         """When the oldest request was sent that may still bring a job, monotonic seconds; else infinity."""
@@ -134,11 +133,12 @@ class Fetcher:
 
     def has_acknowledged(self, raw: bytes) -> bool:
         """Whether the job was acknowledged lately."""
-        return hash(raw) in self._acknowledged
+        return self._finished.includes(raw)
 
     def adopt(self, work: UnitOfWork) -> None:
         """Run a job that was claimed for us and never arrived."""
-        self._arrived(work)
+        self._held += 1
+        self._ready.put(work)
         self._wake.set()
 
     # -- for the manager -------------------------------------------------------------------------------
@@ -149,6 +149,7 @@ class Fetcher:
     def quiet(self) -> None:
         """Fetch nothing new from now on; what is claimed and not started goes back to its queue."""
         self._quiet = True
+        self._ready.quiet()
         self._wake.set()
 
     def requeue(self, works: Iterable[UnitOfWork]) -> int:
@@ -160,8 +161,8 @@ class Fetcher:
 
     def stop(self, timeout: float) -> None:
         """Send the last acknowledgements and end, within `timeout` seconds."""
-        self._quiet = self._stopped = True
-        self._wake.set()
+        self._stopped = True
+        self.quiet()
         if self._loop is not None:
             self._loop.join(timeout)
 
@@ -209,8 +210,8 @@ class Fetcher:
         """Until a job ends, or one has lain ready for too long."""
         if self._stopped:
             return
-        oldest = self._oldest_unstarted()
-        if oldest is None and not self._unreturned:
+        oldest = self._ready.oldest
+        if oldest is None and not self._ready.has_unwanted:
             self._wake.wait()
         elif oldest and (left := oldest.at + LIES_READY - monotonic()) > 0:
             self._wake.wait(left)
@@ -220,36 +221,33 @@ class Fetcher:
 
     def _exchange(self, want: int) -> int:
         """Send acknowledgements and fetch up to `want` jobs; returns how many came."""
-        finished, self._finished = self._finished, []
         order = self._fetch_order() if want > 0 else []
-        commands: list[Command] = []
-        if finished:
-            commands.append(acknowledgement(self._identity, finished))
-        if order:
-            commands.append(self._fetch_command(order, want))
-        replies = self._send(commands, finished)
-        acknowledged = replies.pop(0) if finished else 0
+        fetch = [self._fetch_command(order, want)] if order else []
+        acknowledge = self._finished.send()
+        replies = self._send([*acknowledge, *fetch])
         try:
-            count = self._take(order, replies.pop()) if order else 0
+            count = self._take(order, replies[-1]) if fetch else 0
         finally:  # what was fetched is ours, whatever became of the acknowledgements
-            self._check_acknowledged(acknowledged, finished)
+            if acknowledge:
+                self._finished.answered(replies[0])
         self._redis_state.is_up(self)
         return count
 
-    def _send(self, commands: Sequence[Command], finished: list[UnitOfWork]) -> list[Reply]:
+    def _send(self, commands: Sequence[Command]) -> list[Reply]:
         before, self._asked_at = self._asked_at, monotonic()
-        self._on_its_way, self._is_asking = finished, True
+        finished = len(self._finished.sent)
+        self._is_asking = True
         try:
             failpoint("fetch.send")
             replies = self._connection.pipeline(commands)
             failpoint("acknowledge.reply" if finished else "fetch.reply")
         except SidekiqError:
-            self._finished = finished + self._finished  # once more when Redis is back
+            self._finished.unanswered()
             raise
         finally:
-            self._on_its_way, self._is_asking = [], False
+            self._is_asking = False
         self._look_ahead.measured(
-            finished=len(finished),
+            finished=finished,
             seconds=self._asked_at - before,
             round_trip=monotonic() - self._asked_at,
         )
@@ -264,27 +262,8 @@ class Fetcher:
         processes = max(self._surroundings.process_count, 1)
         return _FETCH.command(
             [self._identity, keys.PAUSED, *queues, *claims],
-            [len(order), free, processes, *order, *self._quotas(order, free)],
+            [len(order), free, processes, *order, *self._capsule.quotas(order, free, random.choices)],
         )
-
-    def _quotas(self, order: Sequence[str], free: int) -> list[int]:
-        """How much of each queue to take first: strictly all, else as often as the weights draw it."""
-        if self._capsule.mode == "strict" or free == 1:
-            return [free] * len(order)
-        drawn = random.choices(self._capsule.lots, k=free)
-        return [drawn.count(name) for name in order]
-
-    def _check_acknowledged(self, reply: Reply, finished: Sequence[UnitOfWork]) -> None:
-        if isinstance(reply, OUTAGE):
-            self._finished = [*finished, *self._finished]
-            raise reply
-        if isinstance(reply, RedisError):
-            raise reply
-        self._acknowledged.extend([hash(work.raw) for work in finished])
-        if reply:
-            logger.warning(
-                "%d finished jobs were not ours any more: a peer rescued them, they may run twice", reply
-            )
 
     def _take(self, order: Sequence[str], reply: Reply) -> int:
         if isinstance(reply, Exception):
@@ -323,33 +302,12 @@ class Fetcher:
         else:
             self._wake.wait(POLL_SKIPPED if skipped else None)
 
-    def _deliver(self, queue_name: str, raw: bytes | None, error: Exception | None) -> None:
-        """A watched queue gave a job, or nothing for a while, or an error."""
-        if error is not None:
-            self._waited_in_vain(queue_name, error)
-        else:
-            self._is_full = False
+    def _deliver(self, queue_name: str, raw: bytes | None) -> None:
+        """A watched queue gave a job, or nothing for a while."""
         if raw is not None:
-            self._arrived(UnitOfWork(queue_name, raw, monotonic()))
+            self._held += 1
+            self._ready.put(UnitOfWork(queue_name, raw, monotonic()))
         self._wake.set()
-
-    def _waited_in_vain(self, queue_name: str, error: Exception) -> None:
-        if isinstance(error, RedisDown) and error.is_full:  # no outage: our script frees memory and may go on
-            if not self._is_full:
-                logger.warning("Redis is full: what waits is taken and run, pushes fail (%s)", error)
-            self._is_full = True
-        elif isinstance(error, RedisDown):
-            self._redis_state.went_down(error, self)
-        elif not isinstance(error, RedisAuthError):  # of that, the next fetch tells
-            self._complain(queue_name, str(error))
-
-    def _arrived(self, work: UnitOfWork) -> None:
-        """A job came that nobody waits for any more if the capsule is quiet."""
-        self._held += 1
-        if self._quiet:
-            self._unreturned.append(work)
-        else:
-            self._ready.put(work)
 
     # -- giving back -----------------------------------------------------------------------------------
 
@@ -358,27 +316,13 @@ class Fetcher:
         self._idle.disarm(self._connection)
         self._return_unstarted()
         self._gave_back = True
-        for _ in range(self._concurrency):
-            self._ready.put(None)
+        self._ready.close()
 
     def _return_unstarted(self) -> None:
-        unstarted = self._take_unstarted()
+        unstarted = self._ready.take_unstarted()
         try:
             requeue(self._connection, self._identity, unstarted)
         except OUTAGE:
-            self._unreturned = unstarted  # the claims are still there; try again when Redis is back
+            self._ready.put_aside(unstarted)  # the claims are still there; try again when Redis is back
             raise
         self._held -= len(unstarted)
-
-    def _oldest_unstarted(self) -> UnitOfWork | None:
-        return None if self._ready.empty() else self._ready.peek()
-
-    def _take_unstarted(self) -> list[UnitOfWork]:
-        unstarted, self._unreturned = self._unreturned, []
-        while True:
-            try:
-                work = self._ready.get_nowait()
-            except Empty:
-                return unstarted
-            if work is not None:
-                unstarted.append(work)

@@ -6,6 +6,7 @@ and the job goes straight into our claim list.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Final, TypeAlias
 import gevent
 
 from sidekiq_py import keys
-from sidekiq_py.errors import RedisDown, SidekiqError
+from sidekiq_py.errors import RedisAuthError, RedisDown, SidekiqError
 from sidekiq_py.failpoint import failpoint
 from sidekiq_py.redis_connection import RedisConnection
 
@@ -23,17 +24,34 @@ MOST_WATCHED: Final = 8  # connections; further queues are polled
 UNBLOCK_EVERY: Final = 0.05  # seconds
 REFUSED_PAUSE: Final = 0.1  # seconds before a refused BLMOVE (out of memory) reports, so that nobody spins
 
-Deliver: TypeAlias = Callable[[str, "bytes | None", "Exception | None"], None]
+Outcome: TypeAlias = "bytes | SidekiqError | None"  # a job, nothing for a while, or what went wrong
+
+logger = logging.getLogger("sidekiq")
 
 
 class IdleWait:
-    """The queues of one capsule that are being watched. `armed` is how many slots that reserves."""
+    """The queues of one capsule that are being watched. `armed` is how many slots that reserves.
 
-    def __init__(self, *, identity: str, connect: Callable[[], RedisConnection], deliver: Deliver) -> None:
+    Whenever a wait is over, `deliver` hears of it, with the job if there is one; before that, `complain` of a
+    queue that can't be waited for, or `went_down` of an outage.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: str,
+        connect: Callable[[], RedisConnection],
+        deliver: Callable[[str, bytes | None], object],
+        complain: Callable[[str, str], object],
+        went_down: Callable[[RedisDown], object],
+    ) -> None:
         self._identity = identity
         self._connect = connect
         self._deliver = deliver
+        self._complain = complain
+        self._went_down = went_down
         self._watchers: dict[str, Watcher] = {}
+        self._is_full = False  # as the last wait was told
 
     @property
     def armed(self) -> int:
@@ -51,7 +69,7 @@ class IdleWait:
         for name in queues[:most]:
             watcher = self._watchers.get(name)
             if watcher is None:
-                watcher = Watcher(name, keys.claim(self._identity, name), self._connect(), self._deliver)
+                watcher = Watcher(name, keys.claim(self._identity, name), self._connect(), self._is_over)
                 self._watchers[name] = watcher
             if self.armed < most:
                 watcher.arm()
@@ -71,15 +89,40 @@ class IdleWait:
         for watcher in self._watchers.values():
             watcher.disconnect()
 
+    def _is_over(self, queue_name: str, outcome: Outcome) -> None:
+        if isinstance(outcome, SidekiqError):
+            self._waited_in_vain(queue_name, outcome)
+            self._deliver(queue_name, None)
+        else:
+            self._is_full = False
+            self._deliver(queue_name, outcome)
+
+    def _waited_in_vain(self, queue_name: str, error: SidekiqError) -> None:
+        if isinstance(error, RedisDown) and error.is_full:  # no outage: our script frees memory and may go on
+            if not self._is_full:
+                logger.warning("Redis is full: what waits is taken and run, pushes fail (%s)", error)
+            self._is_full = True
+        elif isinstance(error, RedisDown):
+            self._went_down(error)
+        elif not isinstance(error, RedisAuthError):  # of that, the next fetch tells
+            self._complain(queue_name, str(error))
+
 
 class Watcher:
     """One queue, one connection, one blocking move at a time."""
 
-    def __init__(self, name: str, claim: str, connection: RedisConnection, deliver: Deliver) -> None:
+    def __init__(
+        self,
+        name: str,
+        claim: str,
+        connection: RedisConnection,
+        is_over: Callable[[str, Outcome], object],
+    ) -> None:
         self._name = name
+        self._queue = keys.queue(name)
         self._claim = claim
         self._connection = connection
-        self._deliver = deliver
+        self._is_over = is_over
         self._client_id: int | None = None
         self.is_armed = False
         self.armed_at = 0.0
@@ -105,18 +148,20 @@ class Watcher:
         self._connection.disconnect()
 
     def _wait(self) -> None:
-        raw, error = None, None
+        outcome: Outcome
         try:
             self._learn_client_id()
-            raw = self._connection.call("BLMOVE", keys.queue(self._name), self._claim, "RIGHT", "LEFT", BLOCK)
-            if raw is not None:
+            outcome = self._connection.call(
+                "BLMOVE", keys.queue(self._name), self._claim, "RIGHT", "LEFT", BLOCK
+            )
+            if outcome is not None:
                 failpoint("idle.reply")
         except SidekiqError as refused:
             self._client_id = None
-            error = refused
+            outcome = refused
             gevent.sleep(REFUSED_PAUSE)
         self.is_armed = False
-        self._deliver(self._name, raw, error)
+        self._is_over(self._name, outcome)
 
     def _learn_client_id(self) -> None:
         if self._client_id is not None:

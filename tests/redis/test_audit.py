@@ -209,6 +209,6 @@ def test_a_job_that_stays_claimed_on_purpose_is_not_run_again(bench):
     for _ in range(3):
         audit.tick()
 
-    assert not fetcher._ready.qsize()
+    assert not len(fetcher._ready)
     assert bench.claimed() == [b"kept"]
     gevent.sleep(0)

@@ -1,0 +1,72 @@
+"""Finished jobs on their way out of their claim lists, and those that came out lately."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Final
+
+from sidekiq_py.claims import UnitOfWork, acknowledgement
+from sidekiq_py.errors import OUTAGE, RedisError
+from sidekiq_py.redis_connection import Command, Reply
+
+REMEMBERED: Final = 16384  # acknowledged jobs
+
+logger = logging.getLogger("sidekiq")
+
+
+class Acknowledgements:
+    """Collects finished jobs until the next round trip. Truthy while some wait for one.
+
+    Redis: `sidekiq-py:claim:*`.
+    """
+
+    def __init__(self, identity: str) -> None:
+        self._identity = identity
+        self._waiting: list[UnitOfWork] = []
+        self.sent: list[UnitOfWork] = []  # and not answered
+        self._kept: list[UnitOfWork] = []  # they stay claimed until the end
+        self._acknowledged: deque[int] = deque(maxlen=REMEMBERED)  # hashes of payloads
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, work: UnitOfWork) -> None:
+        """The job is done; `send` will tell Redis."""
+        self._waiting.append(work)
+
+    def keep(self, work: UnitOfWork) -> None:
+        """The job is over and can't leave its claim list: nobody runs it before this process has ended."""
+        self._kept.append(work)
+
+    def works(self) -> list[UnitOfWork]:
+        """All jobs that are over and may still be claimed."""
+        return [*self._waiting, *self.sent, *self._kept]
+
+    def includes(self, raw: bytes) -> bool:
+        """Whether the job was acknowledged lately."""
+        return hash(raw) in self._acknowledged
+
+    def send(self) -> list[Command]:
+        """The command for all that wait, if any do; then comes `answered` or `unanswered`."""
+        self.sent, self._waiting = self._waiting, []
+        return [acknowledgement(self._identity, self.sent)] if self.sent else []
+
+    def unanswered(self) -> None:
+        """Nobody knows what became of what was sent: once more when Redis is back."""
+        self._waiting = [*self.sent, *self._waiting]
+        self.sent = []
+
+    def answered(self, reply: Reply) -> None:
+        """What Redis said. Raises its error; after an outage these jobs are sent again."""
+        if isinstance(reply, OUTAGE):
+            self.unanswered()
+            raise reply
+        sent, self.sent = self.sent, []
+        if isinstance(reply, RedisError):
+            raise reply
+        self._acknowledged.extend([hash(work.raw) for work in sent])
+        if reply:
+            logger.warning(
+                "%d finished jobs were not ours any more: a peer rescued them, they may run twice", reply
+            )
