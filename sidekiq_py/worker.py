@@ -14,6 +14,7 @@ from sidekiq_py.client_defaults import defaults
 from sidekiq_py.config import Config
 from sidekiq_py.errors import HandlersNotLoaded, RedisAuthError, RedisDown, RedisError
 from sidekiq_py.exit_code import ExitCode
+from sidekiq_py.garbage import look_less_often
 from sidekiq_py.launcher import Launcher
 from sidekiq_py.logger import LoggingSetup, setup_logging
 from sidekiq_py.registry import registry
@@ -66,6 +67,7 @@ def _run(config: Config, logs: LoggingSetup, line: Line | None) -> int:
         )
     for notice in config.notices:
         logger.warning("%s", notice)
+    look_less_often(config.total_concurrency)
     return Launcher(config, registry, job_levels=logs.levels, line=line).run()
 
 
