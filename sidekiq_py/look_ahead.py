@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 WORTH: Final = 0.010  # seconds of work that may lie ready
-SHORT: Final = 4  # round trips; only jobs shorter than that are worth it
+SHORT: Final = (
+    10  # round trips; without it, jobs of that length would leave a processor idle a tenth of its time
+)
 MOST: Final = 1000  # jobs
 NEWEST: Final = 0.3  # weight of the newest measurement
 

@@ -22,13 +22,14 @@ def test_nothing_is_claimed_ahead_before_anything_is_known():
 @pytest.mark.parametrize(
     ("rate", "round_trip", "is_ahead"),
     [
-        (20_000, 0.001, True),  # 0.5 ms a job in each of ten slots: far below four round trips
-        (10_000, 0.0002, False),  # 1 ms a job is longer than four quick round trips
+        (20_000, 0.001, True),  # 0.5 ms a job in each of ten slots: shorter than one round trip
+        (10_000, 0.0002, True),  # 1 ms a job is five quick ones
+        (4_000, 0.0002, False),  # 2.5 ms are more than ten
         (100, 0.001, False),  # 100 ms a job
         (1_000, 0.050, True),  # a far Redis makes jobs of 10 ms short
     ],
 )
-def test_jobs_are_claimed_ahead_when_they_are_shorter_than_four_round_trips(rate, round_trip, is_ahead):
+def test_jobs_are_claimed_ahead_when_they_are_shorter_than_ten_round_trips(rate, round_trip, is_ahead):
     assert (fed(rate=rate, round_trip=round_trip).jobs > 0) is is_ahead
 
 
