@@ -7,18 +7,17 @@ fetched are known to be innocent.
 from __future__ import annotations
 
 import mmap
-import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 SLOTS: Final = 65536  # a megabyte of addresses, of which only what is written takes up memory
-HEAD: Final = struct.Struct("<qq")  # jobs processed since the worker began; slots in use
-SEEN: Final = struct.Struct("<d")  # monotonic seconds; when a thread of the worker's ran that only looks
-SHOW_LIFE_EVERY: Final = 1.0  # seconds between two such moments, at most
-SLOT: Final = struct.Struct("<dq")  # monotonic start, seconds, 0 when free; what `fingerprint` gives
+SHOW_LIFE_EVERY: Final = 1.0  # seconds between two moments in which the worker shows life, at most
 
-
-_SLOTS_AT: Final = HEAD.size + SEEN.size
+# Words of eight bytes: jobs processed since the worker began; slots in use; monotonic seconds, when a thread
+# of the worker's ran that only looks; then two for each slot: a job's monotonic start in seconds, 0 when
+# it is free, and what `fingerprint` gives.
+WORD: Final = 8
+PROCESSED, USED, SEEN, FIRST_SLOT = range(4)
 
 
 class Started(NamedTuple):
@@ -37,45 +36,49 @@ class RunningTable:
     """One slot for each processor of a worker. Made before the worker is forked."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _SLOTS_AT + SLOT.size * SLOTS)
-        self._processed = self._used = 0
+        self._memory = mmap.mmap(-1, WORD * (FIRST_SLOT + 2 * SLOTS))
+        self._integers = memoryview(self._memory).cast("q")
+        self._seconds = memoryview(self._memory).cast("d")
+        self._processed = 0
 
     @property
     def processed(self) -> int:
         """How many jobs the worker has finished, failures too."""
-        return int(HEAD.unpack_from(self._memory)[0])
+        return self._integers[PROCESSED]
 
     @property
     def seen_at(self) -> float:
         """When the worker last showed that its threads can run; 0 before the first time."""
-        return float(SEEN.unpack_from(self._memory, HEAD.size)[0])
+        return self._seconds[SEEN]
 
     def show_life(self, at: float) -> None:
         """Say that the worker's threads can run; 0 when it will not be said any more."""
-        SEEN.pack_into(self._memory, HEAD.size, at)
+        self._seconds[SEEN] = at
 
     def new_slot(self) -> int:
         """A slot for a processor. Raises OverflowError when there are more than anyone can want."""
-        if self._used == SLOTS:
+        used = self._integers[USED]
+        if used == SLOTS:
             raise OverflowError(f"no more than {SLOTS} jobs can run at once in one process")
-        self._used += 1
-        HEAD.pack_into(self._memory, 0, self._processed, self._used)
-        return self._used - 1
+        self._integers[USED] = used + 1
+        return FIRST_SLOT + 2 * used
 
     def begin(self, slot: int, raw: bytes, at: float) -> None:
-        SLOT.pack_into(self._memory, _SLOTS_AT + slot * SLOT.size, at, hash(raw))
+        self._integers[slot + 1] = hash(raw)
+        self._seconds[slot] = at  # last: it is what makes the slot count
 
     def end(self, slot: int) -> None:
-        SLOT.pack_into(self._memory, _SLOTS_AT + slot * SLOT.size, 0.0, 0)
+        self._seconds[slot] = 0.0
         self._processed += 1
-        HEAD.pack_into(self._memory, 0, self._processed, self._used)
+        self._integers[PROCESSED] = self._processed
 
     def running(self) -> Iterator[Started]:
         """The jobs that are running, or were when their process died."""
-        for slot in range(HEAD.unpack_from(self._memory)[1]):
-            at, print_ = SLOT.unpack_from(self._memory, _SLOTS_AT + slot * SLOT.size)
-            if at:
-                yield Started(print_, at)
+        for slot in range(FIRST_SLOT, FIRST_SLOT + 2 * self._integers[USED], 2):
+            if at := self._seconds[slot]:
+                yield Started(self._integers[slot + 1], at)
 
     def close(self) -> None:
+        self._integers.release()
+        self._seconds.release()
         self._memory.close()
