@@ -28,6 +28,7 @@ from sidekiq_py.user_code import check_answer
 from sidekiq_py.work_state import Running, WorkState
 
 YIELD_AFTER: Final = 0.001  # seconds of work; then fetch and the other jobs have a turn before the next one
+LAG: Final = 0.1  # seconds since gevent last looked at sockets and timers; then they have a turn in any case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,8 @@ class Processor:
         parts = self._parts
         name = job.get("wrapped") or job["class"]  # now: middleware may do with the job what it likes
         token = parts.job_logger.bind(job, work.queue)
-        parts.work_state.begin(self.tid, Running(work, job, parts.clock.now()))
+        running = Running(work, job, parts.clock.now())
+        parts.work_state.begin(self.tid, running)
         failed = True
         try:
             started = parts.clock.monotonic()
@@ -115,8 +117,14 @@ class Processor:
             parts.work_state.end(self.tid, failed=failed)
             parts.job_logger.release(token)
         if ended - self._yielded_at > YIELD_AFTER:
-            gevent.sleep(0)
+            self._give_way(running.run_at)
             self._yielded_at = parts.clock.monotonic()
+
+    def _give_way(self, since: float) -> None:
+        """Let the fetch and other jobs have a turn, unless the job that began then has given them one."""
+        looked_at = gevent.get_hub().loop.now()
+        if looked_at <= since or self._parts.clock.now() - looked_at > LAG:
+            gevent.sleep(0)
 
     def _load_or_bury(self, work: UnitOfWork) -> Payload | None:
         try:
