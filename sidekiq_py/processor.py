@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import gevent
@@ -144,20 +145,11 @@ class Processor:
             if parts.job_logger.enabled:
                 parts.job_logger.start(job)
             handler = parts.registry.lookup(job["class"])
-
-            def perform() -> object:
-                if handler.timeout is not None:
-                    answer = _within(handler.timeout, handler, job)
-                else:
-                    answer = handler.function(*handler.bind(job["args"]))
-                if answer is not None:
-                    check_answer(handler.name, answer)
-                return answer
-
             if parts.server_middleware:
+                perform = partial(_run, handler, job)
                 self._dropped = not _ran_inside(parts.server_middleware, job, work.queue, perform)
             else:
-                perform()
+                _run(handler, job)
         except BaseException as error:  # sys.exit, KeyboardInterrupt and kills too: they end the job, not us
             return error
         return None
@@ -211,6 +203,16 @@ def _ran_inside(
 
     compose(links, (job, queue), noted)()
     return ran
+
+
+def _run(handler: Handler, job: Payload) -> object:
+    if handler.timeout is not None:
+        answer = _within(handler.timeout, handler, job)
+    else:
+        answer = handler.function(*handler.bind(job["args"]))
+    if answer is not None:
+        check_answer(handler.name, answer)
+    return answer
 
 
 def _within(seconds: float, handler: Handler, job: Payload) -> object:
