@@ -16,7 +16,7 @@ logger = logging.getLogger("sidekiq")
 
 
 class Acknowledgements:
-    """Collects finished jobs until the next round trip. Truthy while some wait for one.
+    """Collects finished jobs until the next round trip. Truthy while Redis has not answered for all.
 
     Redis: `sidekiq-py:claim:*`.
     """
@@ -29,7 +29,7 @@ class Acknowledgements:
         self._acknowledged: deque[int] = deque(maxlen=REMEMBERED)  # hashes of payloads
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._waiting or self.sent)
 
     def add(self, work: UnitOfWork) -> None:
         """The job is done; `send` will tell Redis."""
@@ -48,19 +48,14 @@ class Acknowledgements:
         return hash(raw) in self._acknowledged
 
     def send(self) -> list[Command]:
-        """The command for all that wait, if any do; then comes `answered` or `unanswered`."""
-        self.sent, self._waiting = self._waiting, []
+        """The command for all that wait, if any do; those that were sent and never answered go once more."""
+        self.sent += self._waiting
+        self._waiting = []
         return [acknowledgement(self._identity, self.sent)] if self.sent else []
-
-    def unanswered(self) -> None:
-        """Nobody knows what became of what was sent: once more when Redis is back."""
-        self._waiting = [*self.sent, *self._waiting]
-        self.sent = []
 
     def answered(self, reply: Reply) -> None:
         """What Redis said. Raises its error; after an outage these jobs are sent again."""
         if isinstance(reply, OUTAGE):
-            self.unanswered()
             raise reply
         sent, self.sent = self.sent, []
         if isinstance(reply, RedisError):

@@ -27,7 +27,7 @@ from sidekiq_py.backoff import Backoff
 from sidekiq_py.capsule import Capsule
 from sidekiq_py.claims import UnitOfWork, requeue
 from sidekiq_py.component import ErrorReporter, RedisState
-from sidekiq_py.errors import OUTAGE, SidekiqError
+from sidekiq_py.errors import OUTAGE
 from sidekiq_py.failpoint import failpoint
 from sidekiq_py.idle_wait import IdleWait
 from sidekiq_py.look_ahead import LookAhead
@@ -241,9 +241,6 @@ class Fetcher:
             failpoint("fetch.send")
             replies = self._connection.pipeline(commands)
             failpoint("acknowledge.reply" if finished else "fetch.reply")
-        except SidekiqError:
-            self._finished.unanswered()
-            raise
         finally:
             self._is_asking = False
         self._look_ahead.measured(
