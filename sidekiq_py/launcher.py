@@ -88,6 +88,7 @@ class Launcher:
             line=self._line,
         )
         signals.start()
+        self._wired.forks.watch(give_up=signals.abandon)
         try:
             self.boot()
             self._stop_wanted.wait()

@@ -18,6 +18,7 @@ from sidekiq_py.component import ErrorReporter
 from sidekiq_py.errors import InvalidPayload, JobTimeout, RedisError, Shutdown
 from sidekiq_py.failures import FailureRecorder
 from sidekiq_py.fetch import Fetcher
+from sidekiq_py.forked import Forks, leave
 from sidekiq_py.job_logger import JobLogger
 from sidekiq_py.job_retry import Retry
 from sidekiq_py.logger import current_tid, new_tid
@@ -38,6 +39,7 @@ class Parts:
 
     registry: Registry
     server_middleware: tuple[ServerMiddleware, ...]
+    forks: Forks
     work_state: WorkState
     failures: FailureRecorder
     tracker: ExecutionTracker
@@ -110,6 +112,8 @@ class Processor:
         try:
             started = parts.clock.monotonic()
             error = self._perform(job, work)
+            if parts.forks.is_child:
+                leave(error)
             ended = parts.clock.monotonic()
             elapsed = ended - started
             failed = error is not None

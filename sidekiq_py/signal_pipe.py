@@ -50,10 +50,17 @@ class SignalPipe:
 
     def restore(self) -> None:
         """Give the signals back to whoever had them; a reader gets the end."""
-        signal.set_wakeup_fd(self._wakeup_before)
+        self._give_back(self._wakeup_before)
+        os.close(self._write)
+
+    def abandon(self) -> None:
+        """In a forked child: it shares the pipe, so that its signals would be its parent's."""
+        self._give_back(wakeup=-1)
+
+    def _give_back(self, wakeup: int) -> None:
+        signal.set_wakeup_fd(wakeup)
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave us
-        os.close(self._write)
 
 
 def spare(numbers: Iterable[signal.Signals], *, silently: bool = False) -> None:

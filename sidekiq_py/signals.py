@@ -74,6 +74,10 @@ class Signals:
         self._pipe.restore()
         self._keep_waiting.close()
 
+    def abandon(self) -> None:
+        """In a forked child: signals sent to it are its own, and not to be heard by its parent."""
+        self._pipe.abandon()
+
     def _listen(self) -> None:
         deadline: float | None = None
         sources = [self._pipe.fileno(), *([self._line.control.fileno()] if self._line else [])]

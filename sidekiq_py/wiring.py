@@ -24,6 +24,7 @@ from sidekiq_py.dialect import Dialect
 from sidekiq_py.errors import PoisonPill
 from sidekiq_py.failures import FailureOptions, FailureRecorder
 from sidekiq_py.fetch import Fetcher
+from sidekiq_py.forked import Forks
 from sidekiq_py.heartbeat import Heartbeat
 from sidekiq_py.idle_wait import BLOCK
 from sidekiq_py.job_logger import JobLogger
@@ -71,6 +72,7 @@ class Wiring:
         self._line = line
         self._suspects = line.suspects if line else ()
         self._on_beat = on_beat
+        self.forks = Forks()
         self.redis_state = RedisState(clock)
         self.report = ErrorReporter(config.error_handlers)
         self.info = ProcessInfo.of_this_process(config, now=clock.now(), is_alone=bool(self._suspects))
@@ -129,6 +131,7 @@ class Wiring:
         return Parts(
             registry=self._registry,
             server_middleware=tuple(config.server_middleware),
+            forks=self.forks,
             work_state=self.work_state,
             failures=self._make_failures(),
             tracker=self._tracker,

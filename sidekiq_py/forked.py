@@ -1,0 +1,73 @@
+"""A child that a handler forks: its handler goes on in it, and nothing else of the server does.
+
+gevent by itself lets every greenlet go on in a forked child: all other jobs would run twice, and be fetched.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, cast
+
+import gevent
+from gevent._hub_local import get_hub_if_exists, set_hub, set_loop
+from gevent.hub import get_hub
+from greenlet import getcurrent
+
+FAILED: Final = 1
+
+
+class Forks:
+    """Whether this process is a child of the server, forked by a handler; see `watch`."""
+
+    def __init__(self) -> None:
+        self.is_child = False
+
+    def watch(self, give_up: Callable[[], object]) -> None:
+        """From now on a child keeps only the greenlet that forked it; `give_up` is called in it too."""
+
+        def in_child() -> None:
+            self.is_child = True
+            give_up()
+            _keep_this_greenlet_alone()
+
+        os.register_at_fork(after_in_child=in_child)
+
+
+def leave(error: BaseException | None) -> NoReturn:
+    """End the child as Python ends a program: SystemExit's code, or a traceback and 1 for other errors.
+
+    At once: what would come now, atexit functions too, is the server's business.
+    """
+    code: object = 0
+    if isinstance(error, SystemExit):
+        code = error.code or 0
+    elif error is not None:
+        code = "".join(traceback.format_exception(error)).rstrip("\n")
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(code & 0xFF if isinstance(code, int) else FAILED)
+
+
+def _keep_this_greenlet_alone() -> None:
+    """Begin with a new hub; who waits on the old one's loop, for whatever it may be, is never woken again."""
+    old = get_hub_if_exists()
+    if old is None:
+        return
+    root: Any = old.parent
+    set_hub(cast(Any, None))
+    set_loop(cast(Any, None))
+    old.loop.destroy()
+    current, hub = getcurrent(), cast(Any, get_hub())
+    if current is not root:
+        hub.parent = root
+        current.parent = hub
+    if isinstance(current, gevent.Greenlet):  # spawned by a handler, perhaps: then the child ends with it
+        current.unlink_all()
+        current.rawlink(lambda ended: leave(ended.exception))
+    hub.handle_system_error = lambda _kind, error, *_: leave(error)

@@ -1,0 +1,105 @@
+"""A handler may fork: the child is a process of its own, and never a second server."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.process.stage import Stage
+
+HANDLERS = """
+import multiprocessing, signal, subprocess, sys
+
+ENDS = {
+    "return": None,
+    "exit 7": SystemExit(7),
+    "exit with words": SystemExit("words"),
+    "error": ValueError("bad"),
+}
+
+@job("Forks")
+def forks(how):
+    child = os.fork()
+    if child == 0:
+        time.sleep(0.3)  # here gevent would let every other greenlet of the server go on
+        note("child saw", subprocess.check_output(["echo", "an echo"], text=True).strip())
+        if ENDS[how]:
+            raise ENDS[how]
+        return
+    note(how, "->", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+@job("Neighbour")
+def neighbour():
+    for step in range(200):
+        time.sleep(0.01)
+        if os.path.exists("enough"):
+            break
+    note("neighbour ended")
+
+@job("Pushes")
+def pushes():
+    def push():
+        canary.perform_async("from a child")
+    child = multiprocessing.get_context("fork").Process(target=push)
+    child.start()
+    child.join()
+    note("child of multiprocessing", child.exitcode)
+
+@job("Terminates")
+def terminates():
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    child.start()
+    time.sleep(0.2)
+    child.terminate()
+    child.join()
+    note("terminated", child.exitcode)
+
+@job("Elsewhere")
+def elsewhere():
+    import gevent
+    def fork():
+        child = os.fork()
+        if child == 0:
+            time.sleep(0.1)
+            return
+        note("elsewhere", os.waitpid(child, 0)[1])
+    gevent.spawn(fork).join()
+"""
+
+
+@pytest.mark.row("J5")
+def test_a_child_ends_with_its_handler_and_nothing_of_the_server_goes_on_in_it(stage: Stage):
+    server = stage.start(HANDLERS, "-c", "3")
+    ends = {"return": 0, "exit 7": 7, "exit with words": 1, "error": 1}
+
+    for how, code in ends.items():
+        stage.push("Neighbour")
+        stage.push("Forks", how)
+        stage.wait_for_note(f"{how} -> {code}")
+    stage.let("enough")
+    stage.wait_until_settled()
+
+    assert stage.notes.count("neighbour ended") == len(ends)
+    assert stage.notes.count("child saw an echo") == len(ends)
+    assert stage.retries() == []
+    assert "words\n" in server.log
+    assert "ValueError: bad" in server.log
+    assert server.stop() == 0
+    assert "8 done, 0 failed" in server.log
+
+
+@pytest.mark.row("J5")
+def test_children_of_multiprocessing_may_push_and_be_terminated(stage: Stage):
+    server = stage.start(HANDLERS)
+
+    stage.push("Pushes")
+    stage.wait_for_note("child of multiprocessing 0")
+    stage.wait_for_note("canary from a child")
+    stage.push("Terminates")
+    stage.wait_for_note("terminated -15")
+    stage.push("Elsewhere")
+    stage.wait_for_note("elsewhere 0")
+    stage.push("Canary", "after")
+    stage.wait_for_note("canary after")
+
+    assert "got TERM" not in server.log
+    assert server.stop() == 0
