@@ -17,6 +17,7 @@ from typing import Final
 
 from sidekiq_py import config as config_module
 from sidekiq_py.config import Config
+from sidekiq_py.config_sources import read_code, values_of
 from sidekiq_py.did_you_mean import did_you_mean
 from sidekiq_py.errors import HandlersNotLoaded, InvalidConfig
 
@@ -43,9 +44,14 @@ def load_handlers(require: str, *, chosen: bool) -> list[str]:
 
 
 def configure_server(config: Config) -> None:
-    """Run the functions under `@configure_server`. HandlersNotLoaded, with their trace, when one fails."""
+    """Run the functions under `@configure_server`.
+
+    HandlersNotLoaded, with their trace, when one fails, or sets something to what it can't be.
+    """
+    before = values_of(config)
     try:
         config.apply_server_hooks()
+        read_code(config, before)
     except InvalidConfig as error:
         raise HandlersNotLoaded(str(error), _trace(error.__cause__)) from None
 

@@ -21,6 +21,9 @@ from sidekiq_py.option_values import CapsuleOptions, Misfit, shown
 ENVIRONMENT_VARIABLES: Final = ("APP_ENV", "RAILS_ENV", "RACK_ENV")
 DEFAULT_ENVIRONMENT: Final = "development"
 
+# What is left has types of its own, or is looked at when it is set.
+IN_CODE: Final = BY_NAME.keys() - {"config", "redis_url", "queues", "capsules"}
+
 Layer: TypeAlias = Mapping[str, Given]
 
 
@@ -52,6 +55,21 @@ def client_config(environ: Mapping[str, str] | None = None) -> Config:
         if name in layer:
             _set(config, BY_NAME[name], layer[name])
     return config
+
+
+def values_of(config: Config) -> dict[str, object]:
+    """The options that code may set one by one, by name."""
+    return {option.name: getattr(config, option.name) for option in OPTIONS if option.name in IN_CODE}
+
+
+def read_code(config: Config, before: Mapping[str, object]) -> None:
+    """Read what code has set since `values_of` as if a file said it: `"512M"` is as good there.
+
+    Raises InvalidConfig for what a file may not say either.
+    """
+    for name, value in values_of(config).items():
+        if value != before[name] and value is not None:
+            _set(config, BY_NAME[name], Given(value, "@configure_server"))
 
 
 def default_tag(require: str) -> str:

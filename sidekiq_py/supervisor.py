@@ -12,6 +12,7 @@ import os
 import select
 import signal
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Final
 
@@ -45,7 +46,7 @@ class Supervisor:
     """`run` is its whole life. In each new process it raises ForkedWorker instead of returning."""
 
     def __init__(self, config: Config, clock: Clock | None = None) -> None:
-        self._config = config
+        self._config = config = _own(config)
         self._clock = clock or Clock()
         self._lifeguard = Lifeguard(
             self._connect(), ttl=config.heartbeat_ttl, stall_after=config.stall_after, clock=self._clock
@@ -261,3 +262,10 @@ class Supervisor:
                 logger.error("worker %d did not stop in time and is killed", worker.pid)
                 worker.kill()
             self._kill_at = self._clock.monotonic() + FINAL_WORDS
+
+
+def _own(config: Config) -> Config:
+    """A copy: what code sets is for us to follow, and not for the next worker to inherit."""
+    copied = copy(config)
+    copied.origins = dict(config.origins)
+    return copied

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Any
 
 from sidekiq_py.boot import configure_server, load_handlers
 from sidekiq_py.client_defaults import defaults
@@ -31,12 +32,7 @@ def run_worker(config: Config, line: Line | None = None) -> int:
     if line is not None:
         line.stack.offer()
     os.environ["RAILS_ENV"] = os.environ["RACK_ENV"] = config.environment  # as Sidekiq does, for the handlers
-    logs = setup_logging(
-        format=config.log_format,
-        level=config.log_level,
-        environ=os.environ,
-        attributes=config.logged_job_attributes,
-    )
+    logs = setup_logging(**_log_settings(config))
     defaults.use(config)  # handlers that push while they load do it by the server's settings
     try:
         return _run(config, logs, line)
@@ -51,13 +47,15 @@ def run_worker(config: Config, line: Line | None = None) -> int:
 def _run(config: Config, logs: LoggingSetup, line: Line | None) -> int:
     logs.step_aside()  # the application may set up logging of its own
     modules = load_handlers(config.require, chosen="require" in config.origins)
-    processes = config.processes
+    processes, log_settings = config.processes, _log_settings(config)
     configure_server(config)
     if config.processes != processes:
         logger.warning(
             "config.processes = %s comes too late: %d was started; give -p %s, SIDEKIQ_PROCESSES or the file",
             *(config.processes, processes, config.processes),
         )
+    if _log_settings(config) != log_settings:
+        logs.change(**_log_settings(config))
     logs.settle()
     logs.take_prints()
     if not registry.names():
@@ -69,6 +67,15 @@ def _run(config: Config, logs: LoggingSetup, line: Line | None) -> int:
         logger.warning("%s", notice)
     look_less_often(config.total_concurrency)
     return Launcher(config, registry, job_levels=logs.levels, line=line).run()
+
+
+def _log_settings(config: Config) -> dict[str, Any]:
+    return {
+        "format": config.log_format,
+        "level": config.log_level,
+        "environ": os.environ,
+        "attributes": tuple(config.logged_job_attributes),  # code may append to it
+    }
 
 
 def _fail(code: ExitCode, sentence: str) -> int:

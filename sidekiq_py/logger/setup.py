@@ -32,7 +32,7 @@ class SidekiqHandler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO, formatter: logging.Formatter, base: int) -> None:
         super().__init__(stream)
         self.setFormatter(formatter)
-        self._base = base
+        self.base = base
         self._is_broken = self._breaks = False
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -49,7 +49,7 @@ class SidekiqHandler(logging.StreamHandler[TextIO]):
     def filter(self, record: logging.LogRecord) -> bool:
         """Drop what the running job's `log_level`, else the general level, leaves out."""
         least = job_level()
-        return record.levelno >= (self._base if least is None else least) and super().filter(record)
+        return record.levelno >= (self.base if least is None else least) and super().filter(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         """A character that the stream can't write is escaped; a stream that is gone is told of once."""
@@ -110,6 +110,20 @@ class LoggingSetup:
         if home is not self._home or (home is not None and self._handler not in home.handlers):
             self._leave_home()
             self._move_into(home)
+
+    def change(
+        self, *, format: str, level: str, environ: Mapping[str, str], attributes: Collection[str]
+    ) -> None:  # noqa: A002
+        """Go on in this format from now on, and from this level on; as `setup_logging`."""
+        number = _level(level)
+        stream = self._handler.stream
+        self._handler.setFormatter(_formatter(format, attributes, use_colour(stream, environ)))
+        self._handler.base = self._level = number
+        self.levels.base = number
+        home = self._home
+        self._leave_home()
+        self._ours.setLevel(number)
+        self._move_into(home)
 
     def take_prints(self) -> None:
         """From now on what is printed becomes records, where those are for machines and go to stdout."""
@@ -181,11 +195,16 @@ def setup_logging(
     for an unknown format or level.
     Ruby twin: Sidekiq::Logger.new.
     """
-    if (number := parse_level(level)) is None:
-        raise InvalidConfig(f"log level {level!r} is unknown: give debug, info, warn, error or fatal")
+    number = _level(level)
     out = sys.stdout if stream is None else stream
     formatter = _formatter(format, attributes, use_colour(out, environ or {}))
     return LoggingSetup(SidekiqHandler(out, formatter, number), number)
+
+
+def _level(level: str | int) -> int:
+    if (number := parse_level(level)) is None:
+        raise InvalidConfig(f"log level {level!r} is unknown: give debug, info, warn, error or fatal")
+    return number
 
 
 def use_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:

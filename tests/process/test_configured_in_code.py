@@ -50,6 +50,70 @@ def test_limits_set_in_code_are_the_supervisors_too(stage: Stage):
     server.wait_for_log(f"worker {server.worker_pid} has run 1 jobs", LONG)
 
 
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("config.max_memory = '2 apples'", "max_memory must be a size of 16M or more, such as 512M or 2G"),
+        ("config.max_jobs = 'many'", "max_jobs must be a whole number of 1 or more, got 'many'"),
+        ("config.concurrency = 0", "concurrency"),
+        ("config.unknown = 'handbak'", "unknown must be one of retry, handback, dead"),
+        ("config.log_level = 'loud'", "log_level must be one of debug, info, warn, error, fatal"),
+        ("config.dialect = 5", "dialect must be 6, 7 or 8, got 5"),
+    ],
+)
+def test_what_a_file_may_not_say_code_may_not_say_either(stage: Stage, setting: str, sentence: str):
+    server = stage.launch(f"@configure_server\ndef setup(config):\n    {setting}\n")
+
+    assert server.wait() == ExitCode.HANDLERS
+    last = server.log.splitlines()[-1]
+    assert last.startswith("sidekiq-py: @configure_server")
+    assert sentence in last
+
+
+def test_code_may_say_what_a_file_may_say(stage: Stage):
+    server = stage.start("@configure_server\ndef setup(config):\n    config.max_memory = '17M'\n")
+
+    server.wait_for_log("MB, more than 17", LONG)
+
+
+def test_how_the_log_looks_may_be_set_in_code(stage: Stage):
+    server = stage.start(
+        """
+@configure_server
+def setup(config):
+    config.log_format = "json"
+    config.log_level = "debug"
+    config.logged_job_attributes.append("tenant")
+
+@job("Debugs")
+def debugs():
+    current_job().logger.debug("seen")
+    print("told")
+"""
+    )
+    stage.push("Debugs", tenant="acme")
+
+    log = server.wait_for_log('"msg":"told"', LONG)
+    assert '"msg":"seen"' in log
+    assert '"tenant":"acme"' in log
+
+
+def test_what_code_no_longer_sets_is_gone_with_a_rolling_restart(stage: Stage):
+    server = stage.start("configure_server(lambda config: setattr(config, 'timeout', 7))")
+    handlers = stage.directory / "server0_handlers.py"
+    handlers.write_text(PRELUDE)
+
+    server.signal("HUP")
+    server.wait_for_log("takes over from")
+    eventually(lambda: len(server.worker_pids) == 1, LONG)
+
+    assert server.stop() == 0
+    assert [line.split("have ")[1] for line in server.log.splitlines() if "shutting down" in line] == [
+        "7 s to finish",
+        "25 s to finish",
+    ]
+
+
 def test_processes_set_in_code_come_too_late_and_the_log_says_so(stage: Stage):
     server = stage.start("configure_server(lambda config: setattr(config, 'processes', 4))")
 
