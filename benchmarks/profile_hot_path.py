@@ -30,6 +30,8 @@ from benchmarks.processes import cpu_seconds
 # What a function's time is shown as: the longest matching beginning counts.
 STEPS = {
     "sidekiq_py.fetch:Fetcher.retrieve_work": "hand-over: local queue, switch to a processor",
+    "sidekiq_py.ready_jobs": "hand-over: local queue, switch to a processor",
+    "sidekiq_py.acknowledgements": "fetch and acknowledge: arguments, bookkeeping",
     "sidekiq_py.fetch": "fetch and acknowledge: arguments, bookkeeping",
     "sidekiq_py.idle_wait": "fetch and acknowledge: arguments, bookkeeping",
     "sidekiq_py.claims": "fetch and acknowledge: arguments, bookkeeping",
