@@ -153,9 +153,9 @@ def test_a_job_that_keeps_the_others_waiting_is_told_of_once_and_so_is_its_end(r
     ruin.assert_once([job])
     lines = server.wait_for_log("the event loop turns again after").splitlines()
     for words in ("has held the event loop for", "the event loop turns again after"):
-        [told] = [line for line in lines if words in line]
-        assert f"jid={jid(job)} class=Computes" in told
-    assert 1 <= float(told.split()[-2]) <= 3.5
+        [told] = [line for line in lines if words in line and jid(job) in line]
+        assert "class=Computes" in told
+    assert 1 <= float(told.split()[-2]) < LONG
 
 
 @pytest.mark.row("B4", "B5")
