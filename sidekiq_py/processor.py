@@ -122,14 +122,8 @@ class Processor:
             parts.work_state.end(self.tid, failed=failed)
             parts.job_logger.release(token)
         if ended - self._yielded_at > YIELD_AFTER:
-            self._give_way(running.run_at)
+            give_way(parts.clock, running.run_at)
             self._yielded_at = parts.clock.monotonic()
-
-    def _give_way(self, since: float) -> None:
-        """Let the fetch and other jobs have a turn, unless the job that began then has given them one."""
-        looked_at = gevent.get_hub().loop.now()
-        if looked_at <= since or self._parts.clock.now() - looked_at > LAG:
-            gevent.sleep(0)
 
     def _load_or_bury(self, work: UnitOfWork) -> Payload | None:
         try:
@@ -235,3 +229,12 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         current = current.__cause__ or current.__context__
+
+
+def give_way(clock: Clock, since: float) -> bool:
+    """Let fetch and other jobs have a turn, unless they had one since that epoch second; whether it did."""
+    looked_at = gevent.get_hub().loop.now() + clock.skew  # gevent goes by this machine's clock
+    had_a_turn = looked_at > since and abs(clock.now() - looked_at) <= LAG
+    if not had_a_turn:
+        gevent.sleep(0)
+    return not had_a_turn
