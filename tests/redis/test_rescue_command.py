@@ -50,3 +50,13 @@ def test_a_redis_that_is_down_is_named(capsys):
     assert run(["rescue", "--redis-url", "redis://127.0.0.1:1/0"]) == ExitCode.REDIS
 
     assert "127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_a_redis_that_can_not_be_reached_is_named_with_its_origin(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SIDEKIQ_REDIS_URL", f"unix://:s3cret@{tmp_path}/none")
+
+    assert run(["rescue"]) == ExitCode.REDIS
+
+    said = capsys.readouterr().err
+    assert said.startswith("sidekiq-py: cannot reach Redis at ")
+    assert f"unix://:***@{tmp_path}/none, from env SIDEKIQ_REDIS_URL: start it" in said
