@@ -29,7 +29,7 @@ from sidekiq_py.claims import UnitOfWork, requeue
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.errors import OUTAGE
 from sidekiq_py.failpoint import failpoint
-from sidekiq_py.idle_wait import IdleWait
+from sidekiq_py.idle_wait import BLOCK, IdleWait
 from sidekiq_py.look_ahead import LookAhead
 from sidekiq_py.ready_jobs import ReadyJobs
 from sidekiq_py.redis_connection import Command, RedisConnection, Reply
@@ -63,6 +63,7 @@ class Fetcher:
         redis_state: RedisState,
         report: ErrorReporter,
         most_ahead: int = look_ahead.MOST,
+        block: float = BLOCK,
     ) -> None:
         self._identity = identity
         self._capsule = capsule
@@ -84,6 +85,7 @@ class Fetcher:
         self._stopped = False
         self._idle = IdleWait(
             identity=identity,
+            block=block,
             connect=connect,
             deliver=self._deliver,
             complain=self._complain,

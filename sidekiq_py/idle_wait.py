@@ -19,7 +19,8 @@ from sidekiq_py.errors import RedisAuthError, RedisDown, SidekiqError
 from sidekiq_py.failpoint import failpoint
 from sidekiq_py.redis_connection import RedisConnection
 
-BLOCK: Final = 2  # seconds; far below the heartbeat's TTL, so that a frozen process is not served when dead
+BLOCK: Final = 3.0  # seconds at most; the script after it looks whether this process still lives
+BLOCKS_IN_TTL: Final = 4  # a process that froze must not be served when it has been declared dead
 MOST_WATCHED: Final = 8  # connections; further queues are polled
 UNBLOCK_EVERY: Final = 0.05  # seconds
 REFUSED_PAUSE: Final = 0.1  # seconds before a refused BLMOVE (out of memory) reports, so that nobody spins
@@ -27,6 +28,11 @@ REFUSED_PAUSE: Final = 0.1  # seconds before a refused BLMOVE (out of memory) re
 Outcome: TypeAlias = "bytes | SidekiqError | None"  # a job, nothing for a while, or what went wrong
 
 logger = logging.getLogger("sidekiq")
+
+
+def longest_wait(heartbeat_ttl: float) -> float:
+    """Seconds that a BLMOVE may wait, well below the time that a heartbeat lives."""
+    return min(BLOCK, heartbeat_ttl / BLOCKS_IN_TTL)
 
 
 class IdleWait:
@@ -40,12 +46,14 @@ class IdleWait:
         self,
         *,
         identity: str,
+        block: float,
         connect: Callable[[], RedisConnection],
         deliver: Callable[[str, bytes | None], object],
         complain: Callable[[str, str], object],
         went_down: Callable[[RedisDown], object],
     ) -> None:
         self._identity = identity
+        self._block = block
         self._connect = connect
         self._deliver = deliver
         self._complain = complain
@@ -69,15 +77,18 @@ class IdleWait:
         for name in queues[:most]:
             watcher = self._watchers.get(name)
             if watcher is None:
-                watcher = Watcher(name, keys.claim(self._identity, name), self._connect(), self._is_over)
+                claim = keys.claim(self._identity, name)
+                watcher = Watcher(
+                    name, claim, block=self._block, connection=self._connect(), is_over=self._is_over
+                )
                 self._watchers[name] = watcher
             if self.armed < most:
                 watcher.arm()
         return all((watcher := self._watchers.get(name)) and watcher.is_armed for name in queues)
 
     def disarm(self, connection: RedisConnection) -> None:
-        """Stop watching; then no job can arrive any more. Takes 2 s where CLIENT UNBLOCK is denied."""
-        deadline = time.monotonic() + BLOCK + 3
+        """Stop watching; then no job can arrive any more. That takes a whole wait where UNBLOCK is denied."""
+        deadline = time.monotonic() + self._block + 3
         while (armed := [each for each in self._watchers.values() if each.is_armed]) and (
             time.monotonic() < deadline
         ):
@@ -115,12 +126,15 @@ class Watcher:
         self,
         name: str,
         claim: str,
+        *,
+        block: float,
         connection: RedisConnection,
         is_over: Callable[[str, Outcome], object],
     ) -> None:
         self._name = name
         self._queue = keys.queue(name)
         self._claim = claim
+        self._block = block
         self._connection = connection
         self._is_over = is_over
         self._client_id: int | None = None
@@ -152,7 +166,7 @@ class Watcher:
         try:
             self._learn_client_id()
             outcome = self._connection.call(
-                "BLMOVE", keys.queue(self._name), self._claim, "RIGHT", "LEFT", BLOCK
+                "BLMOVE", self._queue, self._claim, "RIGHT", "LEFT", f"{self._block:g}"
             )
             if outcome is not None:
                 failpoint("idle.reply")
@@ -170,5 +184,5 @@ class Watcher:
             self._client_id = int(self._connection.call("CLIENT", "ID"))
         except RedisDown:
             raise
-        except SidekiqError:  # denied to this user: quiet takes up to BLOCK seconds then
+        except SidekiqError:  # denied to this user: quiet takes up to a whole wait then
             self._client_id = None

@@ -26,7 +26,7 @@ from sidekiq_py.failures import FailureOptions, FailureRecorder
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.forked import Forks
 from sidekiq_py.heartbeat import Heartbeat
-from sidekiq_py.idle_wait import BLOCK
+from sidekiq_py.idle_wait import longest_wait
 from sidekiq_py.job_logger import JobLogger
 from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import Manager
@@ -72,6 +72,7 @@ class Wiring:
         self._line = line
         self._suspects = line.suspects if line else ()
         self._on_beat = on_beat
+        self._longest_wait = longest_wait(config.heartbeat_ttl)
         self.forks = Forks()
         self.redis_state = RedisState(clock)
         self.report = ErrorReporter(config.error_handlers)
@@ -169,6 +170,7 @@ class Wiring:
             "identity": self.info.identity,
             "capsule": capsule,
             "connect": self._connect_for_fetch,
+            "block": self._longest_wait,
             "surroundings": self.heartbeat,
             "redis_state": self.redis_state,
             "report": self.report,
@@ -230,7 +232,7 @@ class Wiring:
         )
 
     def _connect_for_fetch(self) -> RedisConnection:
-        return self._config.redis.connect(read_timeout=BLOCK + READ_MARGIN)
+        return self._config.redis.connect(read_timeout=self._longest_wait + READ_MARGIN)
 
 
 def _title_setter() -> Callable[[str], object]:

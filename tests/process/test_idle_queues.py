@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from sidekiq_py.idle_wait import BLOCK
+from sidekiq_py.idle_wait import BLOCK, longest_wait
 from tests.helpers import eventually
 from tests.process.stage import LONG, Stage, payload
 
@@ -59,3 +59,8 @@ def test_a_server_with_nothing_due_does_not_ask_twice_what_is_due(stage: Stage):
                 asked[heard["command"].split()[0]] += 1
 
     assert asked["ZRANGE"] + asked["ZRANGEBYSCORE"] <= 2  # the one look of the start
+
+
+@pytest.mark.parametrize(("heartbeat_ttl", "seconds"), [(60, 3), (12, 3), (2, 0.5)])
+def test_a_wait_ends_long_before_a_frozen_process_counts_as_dead(heartbeat_ttl: float, seconds: float):
+    assert longest_wait(heartbeat_ttl) == seconds

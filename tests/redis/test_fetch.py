@@ -486,7 +486,7 @@ def test_a_quiet_capsule_that_was_idle_takes_no_job_any_more(bench):
 
 
 def test_quiet_is_quick_however_early_it_comes(bench):
-    """A wait that is just about to begin must not run its two seconds."""
+    """A wait that is just about to begin must not run to its end."""
     started = time.monotonic()
 
     for turn in range(12):
