@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from sidekiq_py.claims import UnitOfWork, acknowledgement
@@ -26,6 +27,7 @@ class Acknowledgements:
         self._waiting: list[UnitOfWork] = []
         self.sent: list[UnitOfWork] = []  # and not answered
         self._kept: list[UnitOfWork] = []  # they stay claimed until the end
+        self._put_back: set[UnitOfWork] = set()
         self._acknowledged: deque[int] = deque(maxlen=REMEMBERED)  # hashes of payloads
 
     def __bool__(self) -> bool:
@@ -38,6 +40,10 @@ class Acknowledgements:
     def keep(self, work: UnitOfWork) -> None:
         """The job is over and can't leave its claim list: nobody runs it before this process has ended."""
         self._kept.append(work)
+
+    def put_back(self, works: Iterable[UnitOfWork]) -> None:
+        """These are in their queues again while they still run: should they end well, nothing is amiss."""
+        self._put_back.update(works)
 
     def works(self) -> list[UnitOfWork]:
         """All jobs that are over and may still be claimed."""
@@ -62,6 +68,13 @@ class Acknowledgements:
             raise reply
         self._acknowledged.extend([hash(work.raw) for work in sent])
         if reply:
+            self._tell_of_strangers(reply, sent)
+
+    def _tell_of_strangers(self, count: int, sent: Iterable[UnitOfWork]) -> None:
+        if ours := sum(work in self._put_back for work in sent):
+            logger.warning("%d jobs ended well after they had been put back: they run again", ours)
+        if count > ours:
             logger.warning(
-                "%d finished jobs were not ours any more: a peer rescued them, they may run twice", reply
+                "%d finished jobs were not ours any more: a peer rescued them, they may run twice",
+                count - ours,
             )

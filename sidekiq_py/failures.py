@@ -58,6 +58,7 @@ HAND_BACK_AFTER: Final = 10.0  # seconds until another process may meet a job wh
 MOST_HAND_BACKS: Final = 100  # then it fails like any job of an unknown class
 HAND_BACKS_TTL: Final = 24 * 60 * 60
 
+HANDED_BACK: Final = Discard("handed back: another process may know the class")
 NOT_OURS: Final = Discard("its claim is gone: it was rescued or put back, and runs again")
 
 logger = logging.getLogger("sidekiq")
@@ -120,7 +121,7 @@ class FailureRecorder:
         """
         job = parse(work.raw)  # as it was fetched: what middleware or the handler did to it doesn't persist
         if isinstance(error, UnknownJobClass) and self._is_handed_back(work, job):
-            return Outcome(Discard("handed back: another process may know the class"))
+            return Outcome(HANDED_BACK)
         if job.get("retry") is None:
             job["retry"] = handler.options.get("retry", True) if handler else True
         if job["retry"] is False:

@@ -159,7 +159,10 @@ class Fetcher:
 
         A job whose claim is gone (it finished, or a peer rescued it) is left alone.
         """
-        return requeue(self._managers_connection, self._identity, works)
+        works = list(works)
+        moved = requeue(self._managers_connection, self._identity, works)
+        self._finished.put_back(works)
+        return moved
 
     def stop(self, timeout: float) -> None:
         """Send the last acknowledgements and end, within `timeout` seconds."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+import gevent
 from gevent import get_hub
 from gevent.monkey import get_original
 
@@ -125,6 +126,12 @@ class Heartbeat:
         """Ask the thread to end; `has_ended` tells when it has."""
         self._stopping = True
         self._wake_up()
+
+    def wait_until_ended(self, timeout: float = math.inf) -> None:
+        """Return when the thread has ended, or after `timeout` seconds."""
+        deadline = self._clock.monotonic() + timeout
+        while not self.has_ended and self._clock.monotonic() < deadline:
+            gevent.sleep(0.01)
 
     def beat(self) -> None:
         """One heartbeat. Raises RedisDown; counts that were not written go with the next one."""

@@ -34,6 +34,7 @@ from sidekiq_py.worker_process import DRAIN, Line, News, Settings
 
 logger = logging.getLogger("sidekiq")
 
+LAST_WORDS: Final = 1.0  # seconds that the last resort waits for a beat under way
 LAST_RESORT: Final = 2.0  # seconds beyond timeout and clean-up until the process ends whatever runs
 
 
@@ -224,8 +225,7 @@ class Launcher:
         """Put back what is still claimed, write the last counts, and leave the Busy page."""
         self._wired.stall_watch.stop()
         self._heartbeat.stop()
-        while not self._heartbeat.has_ended:
-            gevent.sleep(0.01)
+        self._heartbeat.wait_until_ended()
         connection = self._config.redis.connect()
         try:
             self._work_state.requeued += requeue_leftovers(connection, self.identity, self._config.all_queues)
@@ -268,13 +268,21 @@ class Launcher:
         """Last resort, on a native thread: a job keeps the hub from stopping. Put everything back and go."""
         code = 0
         self._tell_supervisor(News(stops=True))
+        held_by = self._wired.holder()
+        self._work_state.give_up()
+        self._heartbeat.stop()
         try:
             connection = self._config.redis.connect()
             requeue_leftovers(connection, self.identity, self._config.all_queues)
+            self._heartbeat.wait_until_ended(LAST_WORDS)
             self._heartbeat.sign_off(connection)
         except SidekiqError as error:
             code = 1
             logger.error("jobs stay claimed until a rescue: %s", error)
-        logger.error("a job did not let the process stop; its work is back on the queue")
+        job = held_by[1].job if held_by else {}
+        logger.error(
+            "a job did not let the process stop (jid=%s class=%s); what ran is back on its queue",
+            *(job.get("jid", "?"), job.get("class", "?")),
+        )
         streams.flush()
         os._exit(code)

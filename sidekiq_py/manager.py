@@ -80,7 +80,7 @@ class Manager:
             greenlet = self._greenlets.get(tid)
             frame = greenlet.gr_frame if greenlet is not None else None
             stack = "".join(traceback.format_stack(frame)) if frame else "  running now\n"
-            yield f"tid={tid} jid={running.job.get('jid')} class={running.job['class']}\n{stack}"
+            yield f"tid={tid} jid={running.job.get('jid')} class={running.job.get('class')}\n{stack}"
 
     def _start(self, processor: Processor) -> None:
         greenlet = gevent.spawn(processor.run)

@@ -16,7 +16,7 @@ from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter
 from sidekiq_py.errors import InvalidPayload, JobTimeout, RedisError, Shutdown
-from sidekiq_py.failures import FailureRecorder
+from sidekiq_py.failures import HANDED_BACK, FailureRecorder
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.forked import Forks, leave
 from sidekiq_py.job_logger import JobLogger
@@ -108,7 +108,7 @@ class Processor:
         token = parts.job_logger.bind(job, work.queue)
         running = Running(work, job, parts.clock.now())
         parts.work_state.begin(self.tid, running)
-        failed = True
+        failed: bool | None = True
         try:
             started = parts.clock.monotonic()
             error = self._perform(job, work)
@@ -116,8 +116,7 @@ class Processor:
                 leave(error)
             ended = parts.clock.monotonic()
             elapsed = ended - started
-            failed = error is not None
-            self._settle(work, name, error, elapsed)
+            failed = self._settle(work, name, error, elapsed)
         finally:
             parts.work_state.end(self.tid, failed=failed)
             parts.job_logger.release(token)
@@ -152,20 +151,26 @@ class Processor:
             return error
         return None
 
-    def _settle(self, work: UnitOfWork, name: str, error: BaseException | None, elapsed: float) -> None:
+    def _settle(
+        self, work: UnitOfWork, name: str, error: BaseException | None, elapsed: float
+    ) -> bool | None:
+        """Returns whether the job failed; None when it is not to be counted at all."""
         if error is None:
             self._parts.tracker.count(name, elapsed * 1000)
             self._in_hand = None
             self._fetcher.acknowledge(work)
             if self._parts.job_logger.enabled:
                 self._log_end(elapsed)
-            return
-        self._parts.tracker.count(name, None)
+            return False
         if self.is_interrupted and any(isinstance(cause, Shutdown) for cause in causes(error)):
+            self._parts.tracker.count(name, None)
             self._parts.work_state.interrupted += 1
             self._parts.job_logger.interrupted(elapsed)
             raise Shutdown
-        self._record_failure(work, error, elapsed)
+        is_counted = self._record_failure(work, error, elapsed)
+        if is_counted:
+            self._parts.tracker.count(name, None)
+        return is_counted or None
 
     def _settled_otherwise(self) -> None:
         self._in_hand = None
@@ -177,7 +182,8 @@ class Processor:
         else:
             self._parts.job_logger.done(elapsed)
 
-    def _record_failure(self, work: UnitOfWork, error: BaseException, elapsed: float) -> None:
+    def _record_failure(self, work: UnitOfWork, error: BaseException, elapsed: float) -> bool:
+        """Returns whether it counts as a failure; a job that was handed back doesn't."""
         parts = self._parts
         job = parse(work.raw)
         outcome = parts.failures.failed(work, error, parts.registry.get(job["class"]))
@@ -186,6 +192,7 @@ class Processor:
         retry_in = verdict.at - parts.clock.now() if isinstance(verdict, Retry) else None
         parts.job_logger.fail(elapsed, error, retry_count=outcome.retry_count, retry_in=retry_in)
         parts.report(error, {"context": "job raised exception", "job": job})
+        return outcome.verdict is not HANDED_BACK
 
 
 def _ran_inside(

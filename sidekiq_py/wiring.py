@@ -101,7 +101,7 @@ class Wiring:
         return StallWatch(
             after=self._config.stall_after,
             work_state=self.work_state,
-            holder=self._holder,
+            holder=self.holder,
             on_look=self._line.table.show_life if self._line else lambda _now: None,
         )
 
@@ -123,7 +123,7 @@ class Wiring:
             show_title=_title_setter(),
         )
 
-    def _holder(self) -> tuple[str, Running] | None:
+    def holder(self) -> tuple[str, Running] | None:
         """The job that keeps the hub from everything else now, if it's a job."""
         return next(filter(None, (manager.holder() for manager in self.managers)), None)
 

@@ -49,12 +49,21 @@ class WorkState:
             self.table.begin(slot, running.work.raw, monotonic())
         failpoint("job.begun")
 
-    def end(self, tid: str, *, failed: bool) -> None:
+    def end(self, tid: str, *, failed: bool | None) -> None:
+        """The job is over; `failed` is None when it was none of ours, and is not counted."""
         del self.running[tid]
-        self.processed += 1
-        self.failed += failed
+        if failed is not None:
+            self.processed += 1
+            self.failed += failed
         if self.table is not None:
             self.table.end(self._slots[tid])
+
+    def give_up(self) -> None:
+        """Count what still runs as interrupted: the process ends under it."""
+        count = len(self.running)
+        self.processed += count
+        self.failed += count
+        self.interrupted += count
 
     def snapshot(self) -> list[tuple[str, Running]]:
         """The running jobs at this moment, safe to keep."""

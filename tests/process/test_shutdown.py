@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -178,6 +179,8 @@ def test_whatever_a_handler_makes_of_the_interrupt_there_is_one_copy_of_its_job(
     assert stage.queue() == [pushed]
     assert stage.claimed() == stage.retries() == stage.dead() == []
     assert sums in server.log
+    assert "a peer" not in server.log
+    assert server.log.count("ended well after they had been put back") == (job_class == "Finish")
 
 
 @pytest.mark.row("G4")
@@ -265,6 +268,8 @@ def test_a_handler_that_burns_cpu_for_ever_does_not_keep_the_process_alive(stage
     assert len(stage.queue()) == 2
     assert stage.claimed() == []
     assert stage.raw.smembers("processes") == set()
+    assert counts(stage) == (2, 2)
+    assert re.search(r"did not let the process stop \(jid=\w+ class=Burn\)", server.log)
 
 
 def test_term_while_starting_ends_as_soon_as_it_has_started(stage: Stage):

@@ -47,6 +47,9 @@ def test_handed_back_they_wait_unchanged_and_uncounted_for_another_process(stage
     assert before + HAND_BACK_AFTER <= due <= time.time() + HAND_BACK_AFTER
     assert stage.queue() == stage.retries() == stage.dead() == []
     eventually(lambda: stage.claimed() == [], LONG)
+    assert stage.server.stop() == 0
+    assert "0 done, 0 failed, 0 pushed back" in stage.server.log
+    assert int(stage.raw.get("stat:processed") or 0) == int(stage.raw.get("stat:failed") or 0) == 0
 
 
 def test_a_process_that_knows_the_class_runs_what_was_handed_back(stage: Stage):
