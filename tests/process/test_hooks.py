@@ -289,19 +289,11 @@ def leak():
     assert server.stop() == 0
 
 
-def test_idle_processors_end_in_silence_when_there_is_no_time(stage: Stage):
-    server = stage.start(
-        """
-@job("Stubborn")
-def stubborn():
-    note("begun")
-    wait_for("never")
-""",
-        *("-c", "5", "-t", "0.1"),
-    )
-    stage.push("Stubborn")
-    stage.wait_for_note("begun")
+def test_idle_processors_are_interrupted_in_silence(stage: Stage):
+    """Redis keeps the fetch from telling them that nothing more will come."""
+    server = stage.start("", "-c", "3", "-t", "0.2")
+    stage.raw.execute_command("CLIENT", "PAUSE", "1500", "ALL")
 
-    assert server.stop() == 0
+    server.stop()
 
     assert "Traceback" not in server.log
