@@ -10,19 +10,15 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-import gevent
-
 from sidekiq_py import keys
 from sidekiq_py.api.morgue import DeadLimits
-from sidekiq_py.backoff import Backoff
 from sidekiq_py.backtrace import backtrace_lines, encode_within
 from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.config import BacktraceCleaner, DeathHandler, UnknownClass
 from sidekiq_py.dialect import milliseconds, timestamp_like
-from sidekiq_py.errors import OUTAGE, InvalidPayload, PoisonPill, RedisDown, UnknownJobClass
-from sidekiq_py.failpoint import failpoint
+from sidekiq_py.errors import InvalidPayload, PoisonPill, UnknownJobClass
 from sidekiq_py.job_retry import (
     Discard,
     Kill,
@@ -47,10 +43,11 @@ from sidekiq_py.payload import (
     scrub,
     write_changes,
 )
-from sidekiq_py.redis_connection import Arg, Redis, Reply
+from sidekiq_py.redis_connection import Arg, Redis
 from sidekiq_py.registry import Handler
 from sidekiq_py.ruby_json import tidy, unreadable_by_ruby
-from sidekiq_py.scripts import Script, load
+from sidekiq_py.scripts import load
+from sidekiq_py.settle import Settle
 from sidekiq_py.surroundings import Surroundings
 from sidekiq_py.user_code import shown
 
@@ -105,11 +102,10 @@ class FailureRecorder:
         report: ErrorReporter,
         surroundings: Surroundings,
     ) -> None:
-        self._identity = identity
         self._redis = redis
         self._options = options
         self._clock = clock
-        self._redis_state = redis_state
+        self._settled = Settle(identity=identity, redis=redis, redis_state=redis_state)
         self._report = report
         self._surroundings = surroundings
 
@@ -291,36 +287,6 @@ class FailureRecorder:
         due = self._clock.now() + HAND_BACK_AFTER
         self._settled(_RESCHEDULE, work, [keys.SCHEDULE], [work.raw, stored, repr(due)], not_ours=0)
         return True
-
-    def _settled(
-        self, script: Script, work: UnitOfWork, others: list[str], args: list[Arg], *, not_ours: Reply
-    ) -> bool:
-        """Run a script that ends the claim, again and again while Redis is down: each works at most once.
-
-        Returns whether the job was ours to settle; `not_ours` is what the script says when it was not.
-        """
-        backoff = Backoff()
-        may_have_run = False
-        while True:
-            failpoint("settle.send")
-            try:
-                reply = self._redis.run_script(
-                    script, [keys.claim(self._identity, work.queue), *others], args
-                )
-            except OUTAGE as error:
-                may_have_run |= isinstance(error, RedisDown) and error.sent
-                self._redis_state.went_down(error, work)
-                gevent.sleep(backoff.next_pause())
-            except gevent.Timeout:  # one that the job began and never cancelled
-                may_have_run = True
-            else:
-                failpoint("settle.reply")
-                self._redis_state.is_up(work)
-                break
-        if may_have_run or reply != not_ours:
-            return True
-        logger.warning("a failed job was not ours any more: it was rescued or put back, and runs again")
-        return False
 
     def _tell_death_handlers(self, job: Payload, error: BaseException) -> None:
         for handler in self._options.death_handlers:
