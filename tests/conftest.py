@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,12 @@ from sidekiq_py.redis_connection import RedisOptions, RedisPool
 from tests.helpers import emptied
 from tests.server_process import ServerProcess, server_starter
 from tests.servers import MATRIX, Kind, Server, start_server
+
+
+def pytest_configure() -> None:
+    """Under nohup the servers that tests start would ignore HUP, as programs do by old custom."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
