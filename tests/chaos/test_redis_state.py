@@ -344,7 +344,7 @@ def test_with_very_many_jobs_waiting_and_scheduled_a_server_starts_and_fetches_a
 
     assert raw.zcard("schedule") == count
     assert full_boot < boot + 2
-    assert full_fetch < 2 * fetch
+    assert full_fetch < 2 * fetch + 300  # to look at all of them would take milliseconds
 
 
 # -- another Redis takes over -------------------------------------------------------------------------
