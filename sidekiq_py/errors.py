@@ -67,6 +67,10 @@ class RedisError(SidekiqError):
     """Redis answered with an error that is not about its state: our command or a key's type is wrong."""
 
 
+class PoolExhausted(RedisError):
+    """Every connection of the pool was lent for too long, so the command was never sent."""
+
+
 class RedisDown(SidekiqError):
     """Redis can't serve now: unreachable, loading, read-only, busy, out of memory. Worth another try.
 

@@ -11,7 +11,7 @@ from sidekiq_py import keys
 from sidekiq_py.backoff import Backoff
 from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.component import RedisState
-from sidekiq_py.errors import OUTAGE, RedisDown
+from sidekiq_py.errors import OUTAGE, PoolExhausted, RedisDown
 from sidekiq_py.failpoint import failpoint
 from sidekiq_py.redis_connection import Arg, Redis, Reply
 from sidekiq_py.scripts import Script
@@ -22,7 +22,8 @@ logger = logging.getLogger("sidekiq")
 class Settle:
     """Runs scripts whose first key is the claim list and which do nothing when the job isn't in it.
 
-    While Redis is down the greenlet that called waits, and tries again: each script works at most once.
+    While Redis is down, or others hold every connection, the greenlet that called waits, and tries again:
+    each script works at most once.
     """
 
     def __init__(self, *, identity: str, redis: Redis, redis_state: RedisState) -> None:
@@ -44,6 +45,8 @@ class Settle:
             failpoint("settle.send")
             try:
                 reply = self._redis.run_script(script, [claim, *others], args)
+            except PoolExhausted:  # a Redis that hangs holds up all who settle: get in line once more
+                continue
             except OUTAGE as error:
                 may_have_run |= isinstance(error, RedisDown) and error.sent
                 self._redis_state.went_down(error, work)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sidekiq_py.errors import RedisError
+from sidekiq_py.errors import PoolExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class RedisPool:
     """Up to `size` connections, made when needed; the one used last is lent first.
 
-    A borrower waits up to `timeout` seconds for a free one, then gets RedisError. After a fork the child
-    starts with an empty pool. Under gevent each OS thread has `size` connections of its own.
+    A borrower waits up to `timeout` seconds for a free one, then gets PoolExhausted. After a fork the
+    child starts with an empty pool. Under gevent each OS thread has `size` connections of its own.
 
     Ruby twin: ConnectionPool.
     """
@@ -42,7 +42,7 @@ class RedisPool:
         """Borrow a connection for a while. It comes back whatever happens, disconnected if a call failed."""
         shelf = self._shelf()
         if not shelf.permits.acquire(timeout=self.timeout):
-            raise RedisError(self._exhausted())
+            raise PoolExhausted(self._exhausted())
         try:
             connection = shelf.take() or self.options.connect()
             try:

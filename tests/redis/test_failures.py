@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +21,7 @@ from sidekiq_py.errors import InvalidPayload, RedisError, UnknownJobClass
 from sidekiq_py.failures import MOST_HAND_BACKS, FailureOptions, FailureRecorder
 from sidekiq_py.job_retry import Discard, Kill, Retry
 from sidekiq_py.payload import decode_backtrace
-from sidekiq_py.redis_connection import RedisPool
+from sidekiq_py.redis_connection import RedisOptions, RedisPool
 from sidekiq_py.registry import Handler
 from tests.golden import VERSIONS, golden
 from tests.helpers import StillClock
@@ -685,3 +686,19 @@ def test_a_failure_while_redis_can_t_write_is_recorded_once_when_it_can(harness,
     assert harness.claims() == []
     assert harness.raw.zcard("retry") + harness.raw.zcard("dead") == (1 if retry is not False else 0)
     assert len(told) == (0 if retry is True else 1)
+
+
+def test_a_failure_waits_for_a_connection_however_long_others_hold_them_all(
+    harness: Harness, redis_options: RedisOptions
+):
+    harness.redis = RedisPool(redis_options, size=1, timeout=0.05)
+    work = harness.claim(encode(job()))
+    with ThreadPoolExecutor(1) as threads:
+        with harness.redis.connection():
+            recorded = threads.submit(harness.recorder().failed, work, ValueError("boom"), None)
+            wait([recorded], timeout=0.5)
+            assert not recorded.done()
+        recorded.result(timeout=30)
+    harness.redis.close()
+
+    assert harness.stored("retry")["error_message"] == "boom"
