@@ -43,6 +43,7 @@ SIGNALS: Final = ("TSTP", "TERM", "TTIN")
 
 _BEAT = load("beat")
 _LOOK = load("look")
+_SIGN_OFF = load("sign_off")
 # A lock is all that a native thread and a patched process can wait on together.
 _allocate_lock = get_original("_thread", "allocate_lock")
 _start_new_thread = get_original("_thread", "start_new_thread")
@@ -156,13 +157,9 @@ class Heartbeat:
         """
         self._connection = connection
         self._send()
-        connection.transaction(
-            [
-                ("SREM", keys.PROCESSES, self._info.identity),
-                ("UNLINK", keys.work(self._info.identity), keys.workers(self._info.identity)),
-                ("HDEL", keys.CLAIM_OWNERS, self._info.identity),
-            ]
-        )
+        identity = self._info.identity
+        work_keys = [keys.work(identity), keys.workers(identity)]
+        connection.run_script(_SIGN_OFF, [*work_keys, keys.PROCESSES, keys.CLAIM_OWNERS], [identity])
         self._write_metrics()
 
     # -- the thread ------------------------------------------------------------------------------------

@@ -18,12 +18,16 @@ from sidekiq_py.clock import Clock
 from sidekiq_py.redis_connection import Redis
 from sidekiq_py.rescue import Owner, orphans, rescue, server_uptime, unregistered
 from sidekiq_py.running_table import fingerprint
+from sidekiq_py.scripts import load
 from sidekiq_py.suspects import Suspect, count_crash
 
 logger = logging.getLogger("sidekiq")
 
 SCAN_EVERY: Final = 3600.0  # seconds between two looks for claims that nobody registered
 STORY: Final = "died together with its supervisor or host"
+
+_LOCK: Final = load("lock")
+_SIGN_OFF: Final = load("sign_off")
 
 Isolate: TypeAlias = Callable[[Sequence[Suspect]], object]
 
@@ -43,13 +47,11 @@ def rescue_worker(
     their crash counted; the heartbeat of the dead goes on for `hold_for` seconds, so that no peer takes them
     for forgotten. Raises RedisDown; then again, later.
     """
-    redis.transaction(
-        [
-            ("EXPIRE", identity, int(hold_for)),
-            ("UNLINK", keys.work(identity), keys.workers(identity)),
-            ("SREM", keys.PROCESSES, identity),
-        ]
-    )
+    redis.call("EXPIRE", identity, int(hold_for))
+    for key in redis.run_script(
+        _SIGN_OFF, [keys.work(identity), keys.workers(identity), keys.PROCESSES], [identity]
+    ):
+        logger.error("%s is dead, but can't be taken out of %r: that is no set", identity, key.decode())
     rescued = rescue(
         redis, identity, queues, is_suspect=lambda raw: fingerprint(raw) in stories, was_seen=True
     )
@@ -114,8 +116,7 @@ class Sweeper:
         return sum(self._rescue(identity, owner) for identity, owner in dead.items())
 
     def _is_my_turn(self) -> bool:
-        lock = ("SET", keys.SWEEP_LOCK, "1", "NX", "PX", int(self.every * 1000))
-        return self._redis.call(*lock) is not None
+        return bool(self._redis.run_script(_LOCK, [keys.SWEEP_LOCK], [int(self.every * 1000)]))
 
     def _dead(self) -> Mapping[str, Owner]:
         dead = orphans(self._redis)

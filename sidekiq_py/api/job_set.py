@@ -29,6 +29,7 @@ BATCH: Final = 500  # entries that one script moves at most, so that Redis is ne
 BATCH_BYTES: Final = 1024 * 1024
 SCAN_COUNT: Final = 100
 
+_CLEAR: Final = load("clear")
 _PROMOTE: Final = load("promote")
 _GLOB: Final = re.compile(r"([*?\[\]\\])")
 _PAGE_KEY: Final = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)-(.*)", re.DOTALL)
@@ -157,8 +158,7 @@ class JobSet:
 
     def clear(self) -> int:
         """Delete the whole set; returns how many jobs that were."""
-        size, _ = self._redis.transaction([("ZCARD", self.name), ("UNLINK", self.name)])
-        return int(size)
+        return int(self._redis.run_script(_CLEAR, [self.name], ["ZCARD"]))
 
     def delete_all(self, entries: Iterable[SortedEntry]) -> int:
         """Take these entries out of the set for good. For the whole set there is `clear`."""

@@ -16,8 +16,11 @@ from sidekiq_py.api.round_trip import names, read
 from sidekiq_py.clock import Clock
 from sidekiq_py.config import DeathHandler
 from sidekiq_py.redis_connection import Redis, usable
+from sidekiq_py.scripts import load
 
 PAGE: Final = 100
+
+_CLEAR: Final = load("clear")
 
 
 class QueuedJob(JobRecord):
@@ -128,10 +131,7 @@ class Queue:
 
     def clear(self) -> int:
         """Delete all jobs, and the queue from the list of queues; returns how many jobs that were."""
-        size, *_ = self._redis.transaction(
-            [("LLEN", self.key), ("UNLINK", self.key), ("SREM", keys.QUEUES, self.name)]
-        )
-        return int(size)
+        return int(self._redis.run_script(_CLEAR, [self.key, keys.QUEUES], ["LLEN", self.name]))
 
     def _left(self, count: int) -> bool:
         self._removed += count

@@ -24,7 +24,7 @@ from sidekiq_py.errors import MaybeEnqueued, RedisDown
 from sidekiq_py.redis_connection import RedisOptions
 from sidekiq_py.scripts import load
 from tests.chaos.proxy import Proxy, proxy
-from tests.chaos.ruin import TTL, Ruin, jid
+from tests.chaos.ruin import TTL, Ruin, jid, send
 from tests.helpers import eventually, rest
 from tests.process import stage as stages
 from tests.process.stage import LONG, payload
@@ -107,6 +107,22 @@ def test_a_full_redis_is_emptied(each_ruin: Ruin):
     each_ruin.wait_until_ended(more)
     assert set(each_ruin.lines("start").values()) == {1}
     assert "Traceback" not in server.log.replace("Traceback (most recent call last):", "", 1)
+
+
+@pytest.mark.row("D3", "A1", "D17")
+def test_a_worker_that_dies_when_redis_is_full_costs_no_job_and_the_server_stops_in_order(each_ruin: Ruin):
+    server = each_ruin.start("-c", "1")
+    jobs = each_ruin.push("Until", "go", count=3)
+    each_ruin.wait_until_running(1)
+    each_ruin.stage.raw.config_set("maxmemory", 1)
+
+    send(server.worker_pid, "KILL")
+    each_ruin.stage.let("go")
+    each_ruin.wait_until_ended(jobs)
+
+    each_ruin.wait_until_clean()
+    assert server.stop() == 0, server.log
+    assert each_ruin.identities() == []
 
 
 @pytest.mark.row("D4", "D17")

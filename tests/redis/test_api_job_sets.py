@@ -446,6 +446,17 @@ def test_clear_deletes_the_set_and_says_how_many(retries, raw):
     assert raw.exists("retry") == 0
 
 
+def test_clear_works_when_redis_is_full(retries, raw):
+    raw.zadd("retry", {payload("a"): 1, payload("b"): 1})
+    raw.config_set("maxmemory", 1)
+    try:
+        assert retries.clear() == 2
+    finally:
+        raw.config_set("maxmemory", 0)
+
+    assert raw.exists("retry") == 0
+
+
 def test_reschedule_changes_the_time_and_not_a_byte(retries, raw):
     spaced = b'{ "class": "A", "args": [], "jid": "a" }'
     raw.zadd("retry", {spaced: 1})

@@ -230,6 +230,17 @@ def test_clear_deletes_the_jobs_and_the_name_and_says_how_many(queue, raw):
     assert waiting(raw, "low") == ["c"]
 
 
+def test_clear_works_when_redis_is_full(queue, raw):
+    push(raw, "a", "b")
+    raw.config_set("maxmemory", 1)
+    try:
+        assert queue.clear() == 2
+    finally:
+        raw.config_set("maxmemory", 0)
+
+    assert not raw.exists("queue:default", "queues")
+
+
 def test_many_that_kill_and_delete_at_once_lose_and_double_nothing(redis, raw):
     jids = [f"{number:03}" for number in range(200)]
     push(raw, *jids)

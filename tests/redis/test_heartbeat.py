@@ -491,6 +491,20 @@ def test_the_beat_goes_on_when_redis_is_full(bench, raw):
     assert raw.exists(IDENTITY, keys.work(IDENTITY)) == 2
 
 
+@pytest.mark.row("D3")
+def test_signing_off_works_when_redis_is_full(bench, raw, redis: RedisPool):
+    heartbeat = bench.heartbeat()
+    heartbeat.beat()
+    raw.config_set("maxmemory", 1)
+    try:
+        with redis.connection() as connection:
+            heartbeat.sign_off(connection)
+    finally:
+        raw.config_set("maxmemory", 0)
+
+    assert not raw.exists("processes", keys.CLAIM_OWNERS)
+
+
 def test_the_thread_beats_when_asked_and_ends_when_told(bench, raw):
     heartbeat = bench.heartbeat()
     heartbeat.beat()

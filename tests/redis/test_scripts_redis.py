@@ -139,6 +139,9 @@ WHEN_FULL: dict[str, tuple[list[str], list[Any], Any]] = {
     "look": (["signals", "retry", "schedule"], [], [None, None, b"1"]),
     "promote": (["schedule", "queues"], [ENTRY, "a", ENTRY], 1),
     "adopt": ([IDENTITY, claim("a"), claim("b")], [ENTRY], 1),
+    "sign_off": (["work", "workers", "processes", "sidekiq-py:processes"], [IDENTITY], []),
+    "lock": (["sidekiq-py:sweep"], [1000], 1),
+    "clear": (["queue:b", "queues"], ["LLEN", "b"], 1),
     "fetch": ([IDENTITY, "paused", "queue:b", claim("b")], [1, 1, 1, "b", 1], [[ENTRY]]),
 }
 

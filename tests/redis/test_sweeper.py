@@ -80,12 +80,53 @@ def test_only_a_crash_alone_in_a_process_convicts(mourn):
     assert [suspect.is_convicted for suspect in alone] == [True]
 
 
-def test_crashes_are_counted_when_redis_is_full(raw, redis):
-    raw.config_set("maxmemory", 1)
-    try:
-        assert count_crash(redis, JOB, identity=DEAD, was_alone=True) == 1
-    finally:
-        raw.config_set("maxmemory", 0)
+@pytest.fixture
+def full_redis(raw):
+    """Called, it leaves no memory for anything more."""
+    yield lambda: raw.config_set("maxmemory", 1)
+    raw.config_set("maxmemory", 0)
+
+
+def test_crashes_are_counted_when_redis_is_full(redis, full_redis):
+    full_redis()
+
+    assert count_crash(redis, JOB, identity=DEAD, was_alone=True) == 1
+
+
+@pytest.mark.row("D3")
+def test_a_sweep_brings_jobs_back_when_redis_is_full(sweeper, full_redis):
+    full_redis()
+
+    assert sweeper.sweep() == 1
+
+
+def test_only_one_process_sweeps_at_a_time(raw, sweeper):
+    raw.set(keys.SWEEP_LOCK, "1", px=60_000)
+
+    assert sweeper.sweep() == 0
+
+
+@pytest.mark.row("D3")
+def test_what_a_killed_worker_ran_is_found_when_redis_is_full(raw, redis, full_redis):
+    raw.lpush(keys.claim(DEAD, "low"), b"fetched", JOB)
+    raw.sadd("processes", DEAD)
+    full_redis()
+
+    requeued, [suspect] = rescue_worker(
+        redis, DEAD, ["low"], stories={fingerprint(JOB): "was killed"}, was_alone=False, hold_for=60
+    )
+
+    assert (requeued, suspect.raw) == (1, JOB)
+    assert raw.smembers("processes") == set()
+
+
+def test_a_processes_of_another_type_keeps_no_job_claimed_and_is_named(raw, mourn, caplog):
+    raw.set("processes", "damaged")
+
+    _, suspects = mourn()
+
+    assert [each.raw for each in suspects] == [JOB]
+    assert "can't be taken out of 'processes'" in caplog.text
 
 
 @pytest.mark.row("C13", "C17")
