@@ -102,8 +102,10 @@ class IdleWait:
 
     def _is_over(self, queue_name: str, outcome: Outcome) -> None:
         if isinstance(outcome, SidekiqError):
-            self._waited_in_vain(queue_name, outcome)
-            self._deliver(queue_name, None)
+            try:
+                self._waited_in_vain(queue_name, outcome)
+            finally:
+                self._deliver(queue_name, None)
         else:
             self._is_full = False
             self._deliver(queue_name, outcome)
@@ -174,7 +176,8 @@ class Watcher:
             self._client_id = None
             outcome = refused
             gevent.sleep(REFUSED_PAUSE)
-        self.is_armed = False
+        finally:  # whatever it was: a slot that stays reserved would be lost for ever
+            self.is_armed = False
         self._is_over(self._name, outcome)
 
     def _learn_client_id(self) -> None:

@@ -18,6 +18,7 @@ from types import FrameType
 from gevent import get_hub
 from gevent.monkey import get_original
 
+from sidekiq_py.component import ErrorReporter
 from sidekiq_py.logger import bind_job, current_tid
 from sidekiq_py.running_table import SHOW_LIFE_EVERY
 from sidekiq_py.stack_dump import INNERMOST
@@ -45,11 +46,13 @@ class StallWatch:
         work_state: WorkState,
         holder: Callable[[], tuple[str, Running] | None],
         on_look: Callable[[float], object],
+        report: ErrorReporter,
     ) -> None:
         self._work_state = work_state
         self._after = after
         self._holder = holder
         self._on_look = on_look
+        self._report = report
         self._ask_every = min(SHOW_LIFE_EVERY, after / 5)
         self._loop = get_hub().loop
         self._watched_thread = _get_ident()
@@ -70,7 +73,10 @@ class StallWatch:
 
     def _run(self) -> None:
         while not self._stop_wanted.acquire(timeout=self._ask_every):
-            self._look()
+            try:
+                self._look()
+            except BaseException as error:  # one bad look must not be the last
+                self._report.log(error, {"context": "looking after the event loop failed"})
         self._on_look(0.0)
 
     def _look(self) -> None:

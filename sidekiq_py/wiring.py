@@ -103,6 +103,7 @@ class Wiring:
             work_state=self.work_state,
             holder=self.holder,
             on_look=self._line.table.show_life if self._line else lambda _now: None,
+            report=self.report,
         )
 
     def _make_heartbeat(self) -> Heartbeat:

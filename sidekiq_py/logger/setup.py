@@ -17,8 +17,8 @@ from sidekiq_py.logger.formats import (
     LogfmtFormatter,
     SidekiqFormatter,
     TextFormatter,
-    is_ours,
 )
+from sidekiq_py.logger.guard import guard_handlers, our_loggers, unguard_handlers
 from sidekiq_py.logger.levels import JobLevels, parse_level
 from sidekiq_py.logger.prints import Prints
 
@@ -101,11 +101,11 @@ class LoggingSetup:
         """Look again who has handlers, and move ours if needed.
 
         Also wakes our loggers when a `dictConfig` with its default `disable_existing_loggers` put them to
-        sleep.
+        sleep, and guards those that are new.
         """
-        for each in list(logging.root.manager.loggerDict.values()):
-            if isinstance(each, logging.Logger) and is_ours(each.name):
-                each.disabled = False
+        for each in our_loggers():
+            each.disabled = False
+        guard_handlers()
         home = self._rightful_home()
         if home is not self._home or (home is not None and self._handler not in home.handlers):
             self._leave_home()
@@ -152,6 +152,7 @@ class LoggingSetup:
         self.levels.govern(())
         self._leave_home()
         self._ours.setLevel(self._ours_before)
+        unguard_handlers()
         remove_record_factory()
         self._handler.close()
 

@@ -11,7 +11,7 @@ import redis as redis_py
 
 from tests.helpers import eventually, rest
 from tests.process import stage as stages
-from tests.process.stage import LONG, Stage
+from tests.process.stage import LONG, Stage, payload
 from tests.servers import Server, free_port, start_server
 
 HANDLERS = """
@@ -32,6 +32,18 @@ def fail(until):
 def short(number):
     time.sleep(0.005)
     note("short", number)
+"""
+
+
+POSTS_ITS_LOG = """
+import logging, sys
+
+class Post(logging.Handler):
+    def emit(self, record):
+        print(record.getMessage(), file=sys.stderr)
+        raise ConnectionError("log service unreachable")
+
+logging.getLogger("sidekiq").addHandler(Post())
 """
 
 
@@ -258,3 +270,25 @@ def test_a_retry_set_that_is_no_sorted_set_costs_no_job(stage: Stage):
     eventually(lambda: stage.claimed() == [pushed], LONG)
     assert server.stop() == 0
     assert [json.loads(raw)["class"] for raw in stage.queue()] == ["Fail"]
+
+
+@pytest.mark.row("C12")
+def test_a_log_handler_that_raises_doesnt_make_the_server_deaf_for_ever(stage: Stage, mortal_redis: Server):
+    server = stage.start(POSTS_ITS_LOG + HANDLERS, environ={"SIDEKIQ_HEARTBEAT_TTL": "12"})
+    stage.push("Canary")
+    stage.wait_for_note("canary tweet")
+
+    mortal_redis.kill()
+    server.wait_for_log("Redis is down")
+    rest(0.5)  # long enough for every part of the server to notice
+    mortal_redis.start()
+    stage.raw.zadd("schedule", {payload("Canary", "of the poller"): 1})
+    stage.push("Canary", "of a fetcher")
+    stage.wait_for_note("canary of a fetcher")
+    stage.wait_for_note("canary of the poller")
+    stage.raw.delete("processes")
+    eventually(lambda: stage.raw.smembers("processes") == {server.identity.encode()}, LONG)
+
+    assert "failed" not in server.log
+    assert server.log.count("raises ConnectionError: log service unreachable; it loses log lines") == 1
+    assert server.stop() == 0

@@ -11,7 +11,7 @@ import queue
 
 import pytest
 
-from sidekiq_py.errors import InvalidConfig
+from sidekiq_py.errors import InvalidConfig, JobTimeout
 from sidekiq_py.logger import (
     bind_job,
     logger,
@@ -271,3 +271,41 @@ def test_an_unknown_level_is_refused():
 )
 def test_levels_are_read_from_rubys_and_pythons_words(given, level):
     assert parse_level(given) == level
+
+
+class Broken(logging.Handler):
+    """As an application's handler that posts to a service which is down."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def emit(self, record):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [ConnectionError("service down"), SystemExit(1)], ids=repr)
+def test_a_handler_that_raises_is_told_of_once_and_costs_neither_caller_nor_other_handlers(
+    start, capsys, error
+):
+    theirs = io.StringIO()
+    start(handlers=[Broken(error), logging.StreamHandler(theirs)])
+    logger.propagate = True
+    late = Broken(error)
+
+    logger.info("one")
+    logger.addHandler(late)
+    logging.getLogger("sidekiq.job").info("two")
+
+    assert theirs.getvalue() == "one\ntwo\n"
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2  # one line a handler
+    assert all(f"Broken raises {type(error).__name__}: {error}; it loses log lines" in line for line in told)
+
+
+def test_the_timeout_of_a_job_that_hits_it_while_it_logs_ends_it(start):
+    start(handlers=[Broken(JobTimeout("too long"))])
+    logger.propagate = True
+
+    with pytest.raises(JobTimeout):
+        logging.getLogger("sidekiq.job").info("hello")
