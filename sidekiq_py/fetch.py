@@ -200,6 +200,8 @@ class Fetcher:
     def _turn(self) -> None:
         """One round trip when there is something to say or to ask, else a wait until there is."""
         self._wake.clear()
+        if self._ready.has_unwanted:  # from an outage, which kept them from going back
+            self._return_unstarted()
         free = 0 if self._quiet else self._concurrency - self._held - self._idle.armed
         want = free + self._look_ahead.jobs if not self._quiet else 0
         if want <= 0 and not self._finished:
@@ -216,9 +218,9 @@ class Fetcher:
         if self._stopped:
             return
         oldest = self._ready.oldest
-        if oldest is None and not self._ready.has_unwanted:
+        if oldest is None:
             self._wake.wait()
-        elif oldest and (left := oldest.at + LIES_READY - monotonic()) > 0:
+        elif (left := oldest.at + LIES_READY - monotonic()) > 0:
             self._wake.wait(left)
         else:
             self._look_ahead.was_wrong()

@@ -397,6 +397,28 @@ def test_the_queue_drains_when_redis_is_full(bench):
     assert run(fetcher, 1) == ["room again"]
 
 
+def test_what_an_outage_kept_from_going_back_runs_when_it_is_over(bench, caplog, monkeypatch):
+    monkeypatch.setattr("sidekiq_py.fetch.LIES_READY", 1.0)
+    bench.push("default", *(f"{n}" for n in range(2000)))
+    fetcher = bench.start(concurrency=4)
+    done = 0
+    while bench.waiting():
+        done += len(run(fetcher, 1))
+    soon(lambda: len(bench.claimed()) == 2000 - done)
+    works = [take(fetcher) for _ in range(1999 - done)]  # of a few dozen, for they are short; one lies ready
+    bench.raw.config_set("min-replicas-to-write", 1)
+    try:
+        soon(lambda: "Redis is down" in caplog.text)
+        for work in works:
+            fetcher.acknowledge(work)
+    finally:
+        bench.raw.config_set("min-replicas-to-write", 0)
+
+    assert len(works) >= 4
+    run(fetcher, 1)
+    soon(lambda: not bench.claimed())
+
+
 def test_connections_that_are_cut_again_and_again_lose_nothing(bench):
     fetcher = bench.start("a", "b", concurrency=3)
     done = []
