@@ -78,6 +78,7 @@ class Fetcher:
         self._look_ahead = LookAhead(capsule.concurrency, most_ahead)
         self._asked_at = monotonic()
         self._is_asking = False
+        self._is_fenced = False  # as the last fetch said: peers take us for dead
         self._held = 0  # claimed and not finished: running or waiting in `_ready`
         self._wake = Event()
         self._quiet = False
@@ -208,7 +209,9 @@ class Fetcher:
             self._wait_busy()
             return
         count = self._exchange(want)
-        if count == 0 and not self._wake.is_set():
+        if self._is_fenced and free > 0:
+            gevent.sleep(POLL_UNWATCHED)  # no BLMOVE: it asks nobody whether we live
+        elif count == 0 and not self._wake.is_set():
             self._wait_idle(free) if free > 0 else self._wait_busy()
         elif 0 < count < free and self._surroundings.process_count > 1:
             gevent.sleep(SHARE_PAUSE)
@@ -232,8 +235,11 @@ class Fetcher:
         fetch = [self._fetch_command(order, want)] if order else []
         acknowledge = self._finished.send()
         replies = self._send([*acknowledge, *fetch])
+        self._is_fenced = bool(fetch) and replies[-1] == FENCED
+        if self._is_fenced:
+            self._surroundings.request_beat()
         try:
-            count = self._take(order, replies[-1]) if fetch else 0
+            count = self._take(order, replies[-1]) if fetch and not self._is_fenced else 0
         finally:  # what was fetched is ours, whatever became of the acknowledgements
             if acknowledge:
                 self._finished.answered(replies[0])
@@ -272,10 +278,6 @@ class Fetcher:
     def _take(self, order: Sequence[str], reply: Reply) -> int:
         if isinstance(reply, Exception):
             raise reply
-        if reply == FENCED:
-            self._surroundings.request_beat()
-            gevent.sleep(POLL_UNWATCHED)
-            return 0
         self._paused = {name for name, payloads in zip(order, reply, strict=True) if payloads is None}
         count, now = 0, monotonic()
         for name, payloads in zip(order, reply, strict=True):

@@ -14,7 +14,7 @@ from sidekiq_py import keys
 from sidekiq_py.capsule import Capsule
 from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.errors import PoisonPill, RedisDown
-from sidekiq_py.fetch import FENCED, Fetcher
+from sidekiq_py.fetch import Fetcher
 from sidekiq_py.redis_connection import Command, Redis, Reply
 from sidekiq_py.scripts import load
 from sidekiq_py.suspects import MOST_CRASHES, Suspect, acquit, jid_of
@@ -68,7 +68,7 @@ class SuspectFetcher(Fetcher):
         )
 
     def _take(self, order: Sequence[str], reply: Reply) -> int:
-        if isinstance(reply, Exception) or reply == FENCED:
+        if isinstance(reply, Exception):
             return super()._take(order, reply)
         suspect = self._suspects.popleft()
         if not reply:

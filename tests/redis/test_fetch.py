@@ -189,6 +189,17 @@ def test_nothing_is_fetched_by_a_process_whose_heartbeat_is_gone(bench):
     assert run(fetcher, 1) == ["job"]
 
 
+def test_a_process_whose_heartbeat_is_gone_is_not_served_while_it_is_idle_either(bench):
+    bench.raw.delete(IDENTITY)
+    bench.start("default", "other", concurrency=3)
+    soon(lambda: bench.surroundings.beats_requested)
+
+    bench.push("default", "job")
+    soon(lambda: bench.surroundings.beats_requested > 2)
+
+    assert (bench.waiting(), bench.claimed()) == (["job"], [])
+
+
 # -- claims --------------------------------------------------------------------------------------------
 
 
