@@ -11,7 +11,7 @@ import logging
 import os
 import select
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Final
@@ -132,19 +132,23 @@ class Supervisor:
 
     def _run_suspects(self) -> None:
         """Jobs that ran when their worker died run again one by one, in processes made for that: lanes."""
-        lanes = [worker for worker in self._workers.values() if worker.number == 0]
-        waiting: Sequence[Suspect] = self._lifeguard.suspects or next(self._held_up(lanes), ())
-        if waiting and len(lanes) < MOST_LANES and self._clock.monotonic() >= self._next_lane_at:
-            self._fork(0, suspects=tuple(waiting))
+        lanes = self._lanes()
+        if len(lanes) >= MOST_LANES or self._clock.monotonic() < self._next_lane_at:
+            return
+        if self._lifeguard.suspects:
+            self._fork(0, suspects=tuple(self._lifeguard.suspects))
             self._lifeguard.suspects.clear()
+        elif lane := next(filter(self._is_held_up, lanes), None):
+            self._fork(0, suspects=lane.suspects)
+            lane.suspects = ()  # its process still goes through them; whoever adopts one first has it
 
-    def _held_up(self, lanes: Sequence[WorkerProcess]) -> Iterator[Sequence[Suspect]]:
-        """Suspects that wait behind one that takes long. Whoever adopts one first has it."""
+    def _lanes(self) -> list[WorkerProcess]:
+        return [worker for worker in self._workers.values() if worker.number == 0]
+
+    def _is_held_up(self, lane: WorkerProcess) -> bool:
+        """Whether suspects wait behind one that takes long."""
         since = self._clock.monotonic() - NEW_LANE_AFTER
-        for lane in lanes:
-            if len(lane.suspects) > 1 and any(started.at < since for started in lane.table.running()):
-                held_up, lane.suspects = lane.suspects, ()
-                yield held_up
+        return len(lane.suspects) > 1 and any(started.at < since for started in lane.table.running())
 
     # -- hearing ---------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.chaos.ruin import SWEEP, TTL, Ruin, jid, send
-from tests.helpers import eventually
+from tests.helpers import eventually, rest
 from tests.process.stage import LONG, payload
 from tests.server_process import is_alive
 
@@ -121,6 +121,24 @@ def test_a_suspect_that_ends_its_process_in_silence_keeps_nobody_waiting(ruin: R
 
     ruin.wait_until_clean()
     assert all(ruin.lines("start")[jid(raw)] <= 2 for raw in others)
+
+
+@pytest.mark.row("A7")
+def test_suspects_run_alone_however_long_they_wait_for_their_turn(ruin: Ruin):
+    server = ruin.start("-c", "8")
+    jobs = ruin.push("Until", "go", count=8)
+    ruin.wait_until_running(8)
+
+    send(server.worker_pid, "KILL")
+    eventually(lambda: ruin.lines("start").total() == 12, LONG)  # four of them, and no more at once
+    rest(2 * TTL + 2 * SWEEP)  # in which their dead owner would be found
+    assert ruin.lines("start").total() == 12, server.log
+    ruin.stage.let("go")
+    ruin.wait_until_ended(jobs)
+
+    ruin.wait_until_clean()
+    assert ruin.lines("start") == {jid(raw): 2 for raw in jobs}
+    assert server.log.count("it runs again, alone in its process") == 8
 
 
 @pytest.mark.row("A9")
