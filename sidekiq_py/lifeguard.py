@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sidekiq_py import keys
 from sidekiq_py.clock import Clock
-from sidekiq_py.errors import OUTAGE, SidekiqError
+from sidekiq_py.errors import OUTAGE, RedisDown, SidekiqError
 from sidekiq_py.held_watch import HeldWatch
 from sidekiq_py.redis_connection import RedisConnection
-from sidekiq_py.rescuer import Sweeper, rescue_worker
+from sidekiq_py.rescuer import Sweeper, last_look_after, look_again, rescue_worker
 from sidekiq_py.suspects import Suspect
 from sidekiq_py.worker_process import Death, WorkerProcess
 
@@ -36,6 +36,8 @@ class Casualty:
     queues: list[str]
     stories: dict[int, str]
     was_alone: bool = False  # it ran one suspect at a time, nothing else
+    look_at: float = 0.0  # monotonic seconds
+    is_rescued: bool = False  # its jobs are back; one last look is due
 
 
 class Lifeguard:
@@ -59,7 +61,7 @@ class Lifeguard:
     @property
     def is_busy(self) -> bool:
         """Whether dead workers' jobs are still to be brought back."""
-        return bool(self._casualties)
+        return not all(casualty.is_rescued for casualty in self._casualties)
 
     def take_over(self, worker: WorkerProcess, death: Death) -> None:
         """The worker has ended: bring back what it still claims, now or as soon as Redis answers."""
@@ -88,10 +90,10 @@ class Lifeguard:
         if now < self._not_before:
             return
         try:
-            self._bring_back()
             if now >= self._next_beat:
                 self._keep_alive(workers)
                 self._next_beat = now + self._beat_every
+            self._bring_back(now)
             if now >= self._next_sweep:
                 self._next_sweep = now + self._sweeper.pause()
                 self._sweeper.sweep()
@@ -106,24 +108,36 @@ class Lifeguard:
     def close(self) -> None:
         self._connection.disconnect()
 
-    def _bring_back(self) -> None:
-        while self._casualties:
-            casualty = self._casualties[0]
+    def _bring_back(self, now: float) -> None:
+        for casualty in [each for each in self._casualties if each.look_at <= now]:
+            try:
+                self._rescue(casualty)
+            except RedisDown:
+                raise
+            except SidekiqError as error:  # its own trouble, which must not keep the others waiting
+                logger.error("jobs of worker %d can't be brought back yet: %s", casualty.pid, error)
+                later = [replace(casualty, look_at=now + self._beat_every)]
+            else:
+                last = replace(casualty, look_at=now + last_look_after(self._ttl), is_rescued=True)
+                later = [] if casualty.is_rescued else [last]
+            self._casualties.remove(casualty)
+            self._casualties += later
+
+    def _rescue(self, casualty: Casualty) -> None:
+        dead = (self._connection, casualty.identity, casualty.queues)
+        suspects: list[Suspect] = []
+        if casualty.is_rescued:
+            requeued = look_again(*dead, suspects=casualty.stories)
+        else:
             requeued, suspects = rescue_worker(
-                self._connection,
-                casualty.identity,
-                casualty.queues,
-                stories=casualty.stories,
-                was_alone=casualty.was_alone,
-                hold_for=self._ttl,
+                *dead, stories=casualty.stories, was_alone=casualty.was_alone, hold_for=self._ttl
             )
-            self._casualties.pop(0)
-            self.suspects += suspects
-            if requeued or suspects:
-                logger.warning(
-                    "jobs of worker %d: %d are back on their queues, %d that ran run again, each alone",
-                    *(casualty.pid, requeued, len(suspects)),
-                )
+        self.suspects += suspects
+        if requeued or suspects:
+            logger.warning(
+                "jobs of worker %d: %d are back on their queues, %d that ran run again, each alone",
+                *(casualty.pid, requeued, len(suspects)),
+            )
 
     def _keep_alive(self, workers: Iterable[WorkerProcess]) -> None:
         """A worker stuck in C code can't beat, but it lives: nobody may take its jobs.

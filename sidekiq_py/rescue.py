@@ -106,12 +106,13 @@ def rescue(
     *,
     is_suspect: Callable[[bytes], bool] = _nobody,
     was_seen: bool = False,
+    stays_registered: bool = False,
 ) -> Rescued | None:
     """Put the claimed jobs of a dead process back at the head of their queues, in their old order.
 
     Suspects, told by their payloads, stay claimed and are returned. The registry entry goes when nothing is
-    claimed any more. None when the process lives after all, going by its
-    heartbeat unless its death `was_seen`. Any number of rescuers may race or be killed.
+    claimed any more, unless it `stays_registered` for another look. None when the process lives after all,
+    going by its heartbeat unless its death `was_seen`. Any number of rescuers may race or be killed.
     """
     rescued, is_complete = Rescued(), True
     heartbeat = keys.NOBODY if was_seen else identity
@@ -125,7 +126,7 @@ def rescue(
                 "jobs of %s stay claimed, they can't go back to %r: %s",
                 *(identity, keys.queue(queue_name), error),
             )
-    if is_complete and not rescued.suspects:
+    if is_complete and not rescued.suspects and not stays_registered:
         redis.call("HDEL", keys.CLAIM_OWNERS, identity)
     return rescued
 

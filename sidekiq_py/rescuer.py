@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from sidekiq_py import keys
@@ -24,6 +24,7 @@ from sidekiq_py.suspects import Suspect, count_crash
 logger = logging.getLogger("sidekiq")
 
 SCAN_EVERY: Final = 3600.0  # seconds between two looks for claims that nobody registered
+MOST_SECONDS_SERVED: Final = 4.0  # above what `idle_wait.longest_wait` gives, as half a heartbeat's life is
 STORY: Final = "died together with its supervisor or host"
 
 _LOCK: Final = load("lock")
@@ -45,7 +46,7 @@ def rescue_worker(
 
     `stories` says for each job that ran, by its fingerprint, how that ended. These jobs stay claimed and have
     their crash counted; the heartbeat of the dead goes on for `hold_for` seconds, so that no peer takes them
-    for forgotten. Raises RedisDown; then again, later.
+    for forgotten. `look_again` is due after `last_look_after`. Raises RedisDown; then again, later.
     """
     redis.call("EXPIRE", identity, int(hold_for))
     for key in redis.run_script(
@@ -53,12 +54,15 @@ def rescue_worker(
     ):
         logger.error("%s is dead, but can't be taken out of %r: that is no set", identity, key.decode())
     rescued = rescue(
-        redis, identity, queues, is_suspect=lambda raw: fingerprint(raw) in stories, was_seen=True
+        redis,
+        identity,
+        queues,
+        is_suspect=lambda raw: fingerprint(raw) in stories,
+        was_seen=True,
+        stays_registered=True,
     )
     if rescued is None:
         return 0, []
-    if not rescued.suspects:
-        redis.call("UNLINK", identity)
     suspects = [
         Suspect(
             identity,
@@ -70,6 +74,30 @@ def rescue_worker(
         for queue, raw in rescued.suspects
     ]
     return rescued.requeued, suspects
+
+
+def last_look_after(heartbeat_ttl: float) -> float:
+    """Seconds after a death until no BLMOVE of the dead waits any more; its heartbeat lives for longer.
+
+    A child that a handler forked holds the socket: Redis serves such a wait, into the claims of the dead.
+    """
+    return min(MOST_SECONDS_SERVED, heartbeat_ttl / 2)
+
+
+def look_again(redis: Redis, identity: str, queues: Sequence[str], *, suspects: Container[int]) -> int:
+    """Bring back what a dead worker was served after its jobs were; returns how many that were.
+
+    Then it owns no claims any more, unless some of its suspects, told by their fingerprints, still wait.
+    Raises RedisDown; then again, later.
+    """
+    rescued = rescue(
+        redis, identity, queues, is_suspect=lambda raw: fingerprint(raw) in suspects, was_seen=True
+    )
+    if rescued is None:
+        return 0
+    if not rescued.suspects:
+        redis.call("UNLINK", identity)
+    return rescued.requeued
 
 
 class Sweeper:
