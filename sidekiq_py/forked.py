@@ -16,6 +16,8 @@ from gevent._hub_local import get_hub_if_exists, set_hub, set_loop
 from gevent.hub import get_hub
 from greenlet import getcurrent
 
+from sidekiq_py.redis_connection.link import let_go_of_inherited
+
 FAILED: Final = 1
 
 
@@ -26,11 +28,15 @@ class Forks:
         self.is_child = False
 
     def watch(self, give_up: Callable[[], object]) -> None:
-        """From now on a child keeps only the greenlet that forked it; `give_up` is called in it too."""
+        """From now on a child keeps only the greenlet that forked it, and no connection to Redis.
+
+        `give_up` is called in it too.
+        """
 
         def in_child() -> None:
             self.is_child = True
             give_up()
+            let_go_of_inherited()
             _keep_this_greenlet_alone()
 
         os.register_at_fork(after_in_child=in_child)

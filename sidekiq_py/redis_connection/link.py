@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 import redis.exceptions as redis_py
 from redis.backoff import NoBackoff
@@ -30,6 +32,9 @@ SETTINGS: Final[dict[str, Any]] = {
 # Newer redis-py introduces itself in two round trips of its own; `greet` does it in one that may fail.
 if "driver_info" in inspect.signature(AbstractConnection.__init__).parameters:
     SETTINGS["driver_info"] = None
+
+
+_links: Final[WeakSet[Any]] = WeakSet()  # all that this process and its parents have made
 
 
 class Link(Protocol):
@@ -64,6 +69,19 @@ def open_link(
     return link
 
 
+def let_go_of_inherited() -> None:
+    """In a forked child: close its parent's connections here, and leave them as they are in the parent.
+
+    While anybody holds its socket, Redis goes on serving the BLMOVE of a parent that has died.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for link in list(_links):
+        if link._sock is not None and (number := link._sock.fileno()) >= 0:
+            # Not by its own `close`, which speaks to a TLS peer, and to the event loop of the parent.
+            os.dup2(nothing, number, inheritable=False)
+    os.close(nothing)
+
+
 def _connected(address: Address, host: str, port: int, options: dict[str, Any]) -> Link:
     options = {**SETTINGS, **options}
     link: Link
@@ -73,6 +91,7 @@ def _connected(address: Address, host: str, port: int, options: dict[str, Any]) 
         link = TLS(host=host, port=port, socket_keepalive=True, **address.tls, **options)
     else:
         link = TCP(host=host, port=port, socket_keepalive=True, **options)
+    _links.add(link)
     try:
         link.connect()
     except BaseException:  # a greenlet may be killed between the steps of the handshake

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.process.stage import Stage
+from tests.helpers import eventually
+from tests.process.stage import LONG, Stage
 
 HANDLERS = """
 import multiprocessing, signal, subprocess, sys
@@ -63,6 +64,16 @@ def elsewhere():
             return
         note("elsewhere", os.waitpid(child, 0)[1])
     gevent.spawn(fork).join()
+
+@job("Leaves")
+def leaves():
+    child = multiprocessing.get_context("fork").Process(target=outlive)
+    child.start()
+
+def outlive():
+    note("child", os.getpid())
+    wait_for("enough")
+    canary.perform_async("from an orphan")
 """
 
 
@@ -103,3 +114,26 @@ def test_children_of_multiprocessing_may_push_and_be_terminated(stage: Stage):
 
     assert "got TERM" not in server.log
     assert server.stop() == 0
+
+
+@pytest.mark.row("J5")
+def test_a_child_that_outlives_its_worker_keeps_none_of_its_connections_to_redis(stage: Stage):
+    def connections() -> set[str]:
+        return {each["id"] for each in stage.raw.client_list()}
+
+    of_the_test = connections()
+    server = stage.start(HANDLERS, "-p", "1")
+    stage.push("Leaves")
+    stage.wait_until_settled()
+    eventually(lambda: any(line.startswith("child ") for line in stage.notes), LONG)
+    stage.push("Canary", "after the fork")  # the parent's own are as they were
+    stage.wait_for_note("canary after the fork")
+    assert "Redis is down" not in server.log
+
+    server.kill()
+
+    try:
+        eventually(lambda: connections() == of_the_test, LONG)  # else Redis would serve the dead one's BLMOVE
+    finally:
+        stage.let("enough")
+    eventually(lambda: len(stage.queue()) == 1, LONG)  # the child opens its own
