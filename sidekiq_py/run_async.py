@@ -20,7 +20,9 @@ def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
 
     In a server it gets a native thread and an event loop of its own, and other jobs go on meanwhile.
     `current_job()` works in there. When the job is interrupted, by its timeout or a shutdown, the coroutine
-    is cancelled. asyncio's subprocesses don't work there, gevent is in their way: use `subprocess`.
+    is cancelled. What forks doesn't work there, gevent is in the way: for asyncio's subprocesses use
+    `subprocess`; `os.fork` and multiprocessing's method "fork" make the child and then raise here, so call
+    them in the handler itself.
     """
     if not asyncio.iscoroutine(coroutine):
         raise TypeError(f"run_async takes a coroutine, as in run_async(fetch(url)), got {coroutine!r}")
