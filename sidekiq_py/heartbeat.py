@@ -102,6 +102,7 @@ class Heartbeat:
         self._skew_watch = SkewWatch(clock)
         self._rtt_us = 0
         self._complained: set[str] = set()
+        self._is_shown = True  # in `processes`
         self._wake = _allocate_lock()
         self._wake.acquire()
         self._beat_requested = self._stopping = False
@@ -231,13 +232,17 @@ class Heartbeat:
             ],
         )
         self._flush_succeeded()
+        self._is_shown = keys.PROCESSES.encode() not in damaged
         self._complain(damaged)
         return bool(known)
 
     def _complain(self, damaged: list[bytes]) -> None:
         for key in {name.decode() for name in damaged} - self._complained:
             self._complained.add(key)
-            logger.error("jobs are not counted in %r: what it holds is no number", key)
+            if key == keys.PROCESSES:
+                logger.error("this process is not shown, nor sees others: %r is no set", key)
+            else:
+                logger.error("jobs are not counted in %r: what it holds is no number", key)
 
     def _next_flush(self) -> Flush:
         """The counts to send: those of a beat whose fate is unknown once more, else what came since."""
@@ -275,7 +280,7 @@ class Heartbeat:
         return words
 
     def _learn_peers(self) -> None:
-        peers = live_peers(self._connection)
+        peers = live_peers(self._connection) if self._is_shown else []
         ruby = [peer.version for peer in peers if not peer.is_python]
         self.process_count = max(len(peers), 1)
         self.ruby_is_here = bool(ruby)

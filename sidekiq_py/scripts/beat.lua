@@ -3,7 +3,7 @@
 --       sidekiq-py:processes, then the work hashes (one, or two when 6.4 listens).
 -- ARGV: identity, ttl, day ttl, flush number, processed, failed, owner, count of hash words, hash words…,
 --       work words…
--- Returns {1 when the identity was known before, names of damaged counters…}.
+-- Returns {1 when the identity was known before, names of keys of another type, which were left alone…}.
 --
 -- UNLINK comes first: a script whose first write frees memory may go on writing at maxmemory.
 for i = 8, #KEYS do
@@ -12,7 +12,7 @@ end
 local known = redis.call('EXISTS', KEYS[1])
 local ttl, words = ARGV[2], tonumber(ARGV[8])
 
--- A counter that is none any more must not make the process look dead.
+-- A key that others damaged must not make the process look dead.
 local damaged = {}
 local function count(key, amount)
   if type(redis.pcall('INCRBY', key, amount)) ~= 'number' then
@@ -31,7 +31,13 @@ if redis.call('HGET', KEYS[1], 'flush') ~= ARGV[4] then
   end
 end
 
-redis.call('SADD', KEYS[2], ARGV[1])
+local listed = redis.pcall('SADD', KEYS[2], ARGV[1])
+if type(listed) == 'table' then
+  if not string.find(listed.err, 'WRONGTYPE') then
+    return listed
+  end
+  damaged[#damaged + 1] = KEYS[2]
+end
 redis.call('HSET', KEYS[7], ARGV[1], ARGV[7])
 redis.call('HSET', KEYS[1], 'flush', ARGV[4], unpack(ARGV, 9, 8 + words))
 redis.call('EXPIRE', KEYS[1], ttl)

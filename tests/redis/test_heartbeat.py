@@ -491,6 +491,20 @@ def test_the_beat_goes_on_when_redis_is_full(bench, raw):
     assert raw.exists(IDENTITY, keys.work(IDENTITY)) == 2
 
 
+def test_a_processes_of_another_type_does_not_make_a_process_look_dead_and_heals(bench, raw, caplog):
+    heartbeat = bench.heartbeat()
+    raw.set("processes", "damaged")
+
+    heartbeat.beat()
+    heartbeat.beat()
+
+    assert raw.exists(IDENTITY)
+    assert caplog.text.count("'processes' is no set") == 1
+    raw.delete("processes")
+    heartbeat.beat()
+    assert raw.smembers("processes") == {IDENTITY.encode()}
+
+
 @pytest.mark.row("D3")
 def test_signing_off_works_when_redis_is_full(bench, raw, redis: RedisPool):
     heartbeat = bench.heartbeat()
