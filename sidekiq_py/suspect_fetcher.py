@@ -13,7 +13,7 @@ from typing import Any, Final
 from sidekiq_py import keys
 from sidekiq_py.capsule import Capsule
 from sidekiq_py.claims import UnitOfWork
-from sidekiq_py.errors import PoisonPill, RedisDown
+from sidekiq_py.errors import OUTAGE, PoisonPill, RedisError
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.redis_connection import Command, Redis, Reply
 from sidekiq_py.scripts import load
@@ -73,15 +73,25 @@ class SuspectFetcher(Fetcher):
         suspect = self._suspects.popleft()
         if not reply:
             return 0
-        self._log(suspect)
         if suspect.is_convicted:
-            self._held += 1
-            self._convict(UnitOfWork(suspect.queue, suspect.raw), _verdict(suspect))
-            super().release()
-            self._forget_crashes(suspect)  # whoever retries it from the dead set begins anew
+            self._bury(suspect)
             return 1
+        self._log(suspect)
         self._at_trial = suspect
         return super()._take(order, [[suspect.raw]])
+
+    def _bury(self, suspect: Suspect) -> None:
+        """Its turn comes again, after all others, where Redis refuses: it must not run meanwhile."""
+        self._held += 1
+        try:
+            self._convict(UnitOfWork(suspect.queue, suspect.raw), _verdict(suspect))
+        except BaseException:
+            self._suspects.append(suspect._replace(identity=self._identity))
+            raise
+        finally:
+            super().release()
+        self._log(suspect)
+        self._forget_crashes(suspect)  # whoever retries it from the dead set begins anew
 
     def _wait_idle(self, free: int) -> None:
         if not self._suspects:
@@ -90,7 +100,7 @@ class SuspectFetcher(Fetcher):
     def _forget_crashes(self, suspect: Suspect) -> None:
         try:
             acquit(self._redis, suspect.raw)
-        except RedisDown:
+        except (RedisError, *OUTAGE):
             return  # in 72 hours they are forgotten anyway
 
     def _log(self, suspect: Suspect) -> None:
