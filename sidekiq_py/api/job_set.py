@@ -18,6 +18,7 @@ from sidekiq_py import keys
 from sidekiq_py.api.job_record import JobRecord
 from sidekiq_py.api.morgue import DeadLimits, kill
 from sidekiq_py.api.revive import revived
+from sidekiq_py.api.round_trip import replies
 from sidekiq_py.api.sorted_walk import Row, SortedWalk, rows
 from sidekiq_py.clock import Clock
 from sidekiq_py.config import DeathHandler
@@ -119,8 +120,9 @@ class JobSet:
     def page(self, start: int, count: int, *, newest_first: bool = False) -> Page:
         """`count` entries from rank `start` on, and how many there are in all. One round trip."""
         command = "ZREVRANGE" if newest_first else "ZRANGE"
-        total, reply = self._redis.transaction(
-            [("ZCARD", self.name), (command, self.name, start, start + count - 1, "WITHSCORES")]
+        total, reply = replies(
+            self._redis,
+            [("ZCARD", self.name), (command, self.name, start, start + count - 1, "WITHSCORES")],
         )
         return Page([SortedEntry(row, self) for row in rows(reply)], int(total))
 

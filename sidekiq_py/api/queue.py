@@ -12,7 +12,7 @@ from typing import Final
 from sidekiq_py import keys
 from sidekiq_py.api.job_record import JobRecord
 from sidekiq_py.api.morgue import DeadLimits, kill
-from sidekiq_py.api.round_trip import names, read
+from sidekiq_py.api.round_trip import names, read, replies
 from sidekiq_py.clock import Clock
 from sidekiq_py.config import DeathHandler
 from sidekiq_py.redis_connection import Redis, usable
@@ -103,7 +103,7 @@ class Queue:
     def page(self, start: int, count: int, *, newest_first: bool = True) -> QueuePage:
         """`count` jobs from position `start` on, and how many there are in all. One round trip."""
         first, last = (start, start + count - 1) if newest_first else (-start - count, -start - 1)
-        total, found = self._redis.transaction([("LLEN", self.key), ("LRANGE", self.key, first, last)])
+        total, found = replies(self._redis, [("LLEN", self.key), ("LRANGE", self.key, first, last)])
         jobs = [QueuedJob(raw, self) for raw in found]
         return QueuePage(jobs if newest_first else jobs[::-1], int(total))
 

@@ -19,6 +19,15 @@ def read(redis: Redis, commands: Sequence[Command]) -> list[Any]:
     return [_readable(reply) for reply in usable(redis).pipeline(commands)]
 
 
+def replies(redis: Redis, commands: Sequence[Command]) -> list[Any]:
+    """A reply for each command, in one round trip that a full Redis serves too. Raises the first error."""
+    found = redis.pipeline(commands)
+    for reply in found:
+        if isinstance(reply, Exception):
+            raise reply
+    return found
+
+
 def _readable(reply: Any) -> Any:
     if isinstance(reply, RedisError):
         return None

@@ -446,10 +446,11 @@ def test_clear_deletes_the_set_and_says_how_many(retries, raw):
     assert raw.exists("retry") == 0
 
 
-def test_clear_works_when_redis_is_full(retries, raw):
+def test_a_page_is_shown_and_clear_works_when_redis_is_full(retries, raw):
     raw.zadd("retry", {payload("a"): 1, payload("b"): 1})
     raw.config_set("maxmemory", 1)
     try:
+        assert retries.page(0, 1).total == 2
         assert retries.clear() == 2
     finally:
         raw.config_set("maxmemory", 0)

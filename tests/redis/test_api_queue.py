@@ -230,10 +230,11 @@ def test_clear_deletes_the_jobs_and_the_name_and_says_how_many(queue, raw):
     assert waiting(raw, "low") == ["c"]
 
 
-def test_clear_works_when_redis_is_full(queue, raw):
+def test_a_page_is_shown_and_clear_works_when_redis_is_full(queue, raw):
     push(raw, "a", "b")
     raw.config_set("maxmemory", 1)
     try:
+        assert queue.page(0, 1).total == 2
         assert queue.clear() == 2
     finally:
         raw.config_set("maxmemory", 0)
