@@ -78,7 +78,7 @@ class Supervisor:
                     return self._code
                 self._wait()
                 self._reap()
-                self._lifeguard.tick(self._workers.values())
+                self._serve()
                 self._kill_overdue()
         finally:
             self._signals.restore()
@@ -92,6 +92,12 @@ class Supervisor:
         return self._lifeguard.is_busy or (
             self._takes_jobs and any(not each.is_closed for each in self._places)
         )
+
+    def _serve(self) -> None:
+        self._lifeguard.tick(self._workers.values())
+        if not self._takes_jobs and self._lifeguard.suspects:
+            self._lifeguard.give_suspects_back()
+            self._lifeguard.tick(self._workers.values())
 
     # -- starting --------------------------------------------------------------------------------------
 
@@ -156,7 +162,8 @@ class Supervisor:
         """Until a signal, news from a worker, or the time for another look."""
         lines = {worker.line.fileno(): worker for worker in self._workers.values() if not worker.is_silent}
         now = self._clock.monotonic()
-        pause = min([LOOK_EVERY, *[place.start_at - now for place in self._places if place.is_vacant]])
+        starts = [place.start_at - now for place in self._places if place.is_vacant and self._takes_jobs]
+        pause = min([LOOK_EVERY, *starts])
         ready, _, _ = select.select([self._signals.fileno(), *lines], [], [], max(0.0, pause))
         for each in ready:
             if each in lines:
@@ -202,14 +209,20 @@ class Supervisor:
             for place in self._places:
                 place.wants_renewal = True
         else:
-            self._takes_jobs = self._takes_jobs and number is not signal.SIGTSTP
             self._tell_all(name)
+            if number is signal.SIGTSTP:
+                self._quiet()
+
+    def _quiet(self) -> None:
+        self._takes_jobs = False
+        for lane in self._lanes():  # each finishes its job; the others are not for us to run any more
+            self._lifeguard.suspects += lane.suspects
+            lane.suspects = ()
 
     def _stop(self, name: str) -> None:
         self._takes_jobs = False
         if self._kill_at is None:
             self._kill_at = self._clock.monotonic() + self._config.timeout + FINAL_WORDS
-            self._lifeguard.give_suspects_back()
             self._tell_all("TERM")
             for worker in self._workers.values():
                 if not worker.has_booted:  # it has nothing to lose, and doesn't listen yet
@@ -241,7 +254,6 @@ class Supervisor:
             logger.error("worker %d %s", worker.pid, death.story)
         self._lifeguard.take_over(worker, death)
         if self._kill_at is not None:
-            self._lifeguard.give_suspects_back()
             if worker.has_booted:  # one that never did has left nothing undone
                 self._code = max(self._code, death.exit_code)
         elif worker.number == 0:

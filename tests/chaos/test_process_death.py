@@ -73,6 +73,40 @@ def test_a_worker_that_a_job_crashes_is_replaced_and_the_reason_told(ruin: Ruin,
     assert ruin.stage.dead() == []
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_jobs_of_a_worker_killed_after_tstp_are_for_other_servers(ruin: Ruin, workers: int):
+    quiet = ruin.start("-c", "1", "-p", str(workers))
+    eventually(lambda: len(ruin.identities()) == workers, LONG)
+    jobs = ruin.push("Until", "go")
+    ruin.wait_until_running(1)
+    [worker] = ruin.pids()
+
+    quiet.signal("TSTP")
+    quiet.wait_for_log("quiet: no new jobs")
+    send(worker, "KILL")
+    eventually(lambda: ruin.stage.queue() == jobs, LONG)
+    ruin.start("-c", "1")
+    ruin.stage.let("go")
+    ruin.wait_until_ended(jobs)
+
+    ruin.wait_until_clean()
+    assert "died together with its supervisor" not in ruin.logs
+
+
+def test_suspects_that_wait_for_their_turn_at_tstp_are_for_other_servers(ruin: Ruin):
+    quiet = ruin.start("-c", "6")
+    ruin.push("Until", "go", count=6)
+    ruin.wait_until_running(6)
+    send(quiet.worker_pid, "KILL")
+    eventually(lambda: ruin.lines("start").total() == 10, LONG)  # four run again, each alone
+
+    quiet.signal("TSTP")
+    eventually(lambda: len(ruin.stage.queue()) == 2, LONG)
+
+    assert len(ruin.stage.claimed()) == 4
+    assert "died together with its supervisor" not in quiet.log
+
+
 # -- jobs that kill -----------------------------------------------------------------------------------
 
 
