@@ -63,6 +63,8 @@ logger = logging.getLogger("sidekiq")
 _ACKNOWLEDGE = load("acknowledge")
 _RESCHEDULE = load("reschedule")
 _BURY = load("bury")
+_HAND_BACK = load("hand_back")
+_TOO_OFTEN: Final = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,6 @@ class FailureRecorder:
         report: ErrorReporter,
         surroundings: Surroundings,
     ) -> None:
-        self._redis = redis
         self._options = options
         self._clock = clock
         self._settled = Settle(identity=identity, redis=redis, redis_state=redis_state)
@@ -280,13 +281,10 @@ class FailureRecorder:
         stored = rebuild(self._stored_form(work, job))
         if self._would_be_lost(stored):
             return False
-        counter = keys.hand_backs(str(job.get("jid")))
-        count, _ = self._redis.transaction([("INCR", counter), ("EXPIRE", counter, HAND_BACKS_TTL)])
-        if count > MOST_HAND_BACKS:
-            return False
         due = self._clock.now() + HAND_BACK_AFTER
-        self._settled(_RESCHEDULE, work, [keys.SCHEDULE], [work.raw, stored, repr(due)], not_ours=0)
-        return True
+        others = [keys.SCHEDULE, keys.hand_backs(str(job.get("jid")))]
+        args: list[Arg] = [work.raw, stored, repr(due), MOST_HAND_BACKS, HAND_BACKS_TTL]
+        return bool(self._settled.reply(_HAND_BACK, work, others, args, not_ours=0) != _TOO_OFTEN)
 
     def _tell_death_handlers(self, job: Payload, error: BaseException) -> None:
         for handler in self._options.death_handlers:

@@ -38,6 +38,12 @@ class Settle:
 
         Raises RedisError when Redis refuses for good.
         """
+        return bool(self.reply(script, work, others, args, not_ours=not_ours) != not_ours)
+
+    def reply(
+        self, script: Script, work: UnitOfWork, others: Sequence[str], args: Sequence[Arg], *, not_ours: Reply
+    ) -> Reply:
+        """The same for a script that says more: its reply, or None when it worked and that was lost."""
         backoff = Backoff()
         may_have_run = False
         claim = keys.claim(self._identity, work.queue)
@@ -57,7 +63,9 @@ class Settle:
                 failpoint("settle.reply")
                 self._redis_state.is_up(work)
                 break
-        if may_have_run or reply != not_ours:
-            return True
+        if reply != not_ours:
+            return reply
+        if may_have_run:
+            return None
         logger.warning("a failed job was not ours any more: it was rescued or put back, and runs again")
-        return False
+        return reply

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -23,9 +24,12 @@ from sidekiq_py.job_retry import Discard, Kill, Retry
 from sidekiq_py.payload import decode_backtrace
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
 from sidekiq_py.registry import Handler
+from sidekiq_py.scripts import load
 from tests.golden import VERSIONS, golden
 from tests.helpers import StillClock
 from tests.redis.parts import IDENTITY, NOW, Reports, Surroundings
+from tests.redis.relay import relay
+from tests.servers import Server
 
 OF_A_FAILURE = ("error_message", "error_class", "failed_at", "retry_count", "retried_at", "error_backtrace")
 
@@ -599,6 +603,21 @@ def test_nobody_hands_a_job_back_for_ever(harness):
     harness.fail(job(), UnknownJobClass("A"))
 
     assert harness.stored("retry")["retry_count"] == 0
+
+
+def test_a_hand_back_whose_answer_got_lost_is_done_and_counted_once(
+    harness: Harness, redis_server: Server, tmp_path: Path
+):
+    harness.options["unknown"] = "handback"
+    harness.raw.script_load(load("hand_back").text)
+    with relay(tmp_path, Path(redis_server.socket_path)) as (wire, url):
+        harness.redis = RedisPool(RedisOptions.from_url(url))
+        wire.lose = "EVALSHA"
+        harness.fail(job(), UnknownJobClass("A"))
+        harness.redis.close()
+
+    assert harness.stored("schedule")["jid"] == "j1"
+    assert harness.raw.get(keys.hand_backs("j1")) == b"1"
 
 
 def test_handing_back_is_for_unknown_classes_only(harness):

@@ -133,6 +133,7 @@ ENTRY = b'{"class":"A"}'
 WHEN_FULL: dict[str, tuple[list[str], list[Any], Any]] = {
     "acknowledge": ([claim("a")], [1, ENTRY], 0),
     "reschedule": ([claim("a"), "retry"], [ENTRY, ENTRY, "1.5"], 1),
+    "hand_back": ([claim("a"), "schedule", "counter"], [ENTRY, ENTRY, "1.5", 100, 60], 1),
     "bury": ([claim("a"), "dead"], ["list", "9.5", "1.5", 100, ENTRY, ENTRY], [1]),
     "requeue": ([claim("a"), "queue:a"], [ENTRY], 1),
     "rescue": (["gone", claim("a"), "queue:a"], [ENTRY], 1),
@@ -170,6 +171,7 @@ def run(name: str) -> Callable[[RedisPool], Any]:
     [
         ("reschedule", "retry", claim("a")),
         ("bury", "dead", claim("a")),
+        ("hand_back", "schedule", claim("a")),
         ("requeue", "queue:a", claim("a")),
         ("rescue", "queue:a", claim("a")),
         ("promote", "queues", "schedule"),
