@@ -74,6 +74,7 @@ class Launcher:
         self._report = wired.report
         self._stop: Stop | None = None
         self._stop_wanted = Event()
+        self._has_booted = Event()
 
     @property
     def identity(self) -> str:
@@ -124,6 +125,7 @@ class Launcher:
             gevent.spawn(self._end_with_last_job)
         for each in self._wired.background:
             each.start()
+        self._has_booted.set()
 
     def quiet(self) -> None:
         """Take no new jobs; running ones go on. Only a stop follows."""
@@ -168,7 +170,7 @@ class Launcher:
             return
         logger.info("%s", "the supervisor is gone" if name == ORPHANED else f"got {name}")
         if name in ("TSTP", DRAIN):
-            gevent.spawn(self.quiet)
+            gevent.spawn(self._quiet_once_booted, ends=name == DRAIN)
         elif name == "TTIN":
             self.dump_stacks()
         elif name in STOP and self._stop is None:
@@ -176,8 +178,6 @@ class Launcher:
             self._begin_stop()
         elif name == "INT" and self._stop is not None:
             self._stop.hurry()
-        if name == DRAIN:
-            gevent.spawn(self._end_with_last_job)
 
     def dump_stacks(self) -> None:
         """Log where every running job and every thread is."""
@@ -238,6 +238,12 @@ class Launcher:
         finally:
             connection.disconnect()
         return 0
+
+    def _quiet_once_booted(self, *, ends: bool) -> None:
+        self._has_booted.wait()  # what hasn't started yet would start after it was told to be quiet
+        self.quiet()
+        if ends:
+            self._end_with_last_job()
 
     def _end_with_last_job(self) -> None:
         for manager in self._managers:

@@ -96,9 +96,11 @@ class Manager:
             self._start(processor)
 
     def _has_ended(self) -> bool:
+        greenlets = self._greenlets  # none before the start, and nothing to wait for then
         return all(
-            self._greenlets[each.tid].dead and (each.has_ended or each.is_interrupted)
+            greenlets[each.tid].dead and (each.has_ended or each.is_interrupted)
             for each in self._processors
+            if each.tid in greenlets
         )
 
     def _hard_shutdown(self) -> int:

@@ -106,7 +106,7 @@ class Supervisor:
             return
         for place in self._places:
             if place.wants_worker:
-                place.worker = self._fork(place.number)
+                place.fill(self._fork(place.number))
         self._renew_one()
         self._recycle_one()
         self._run_suspects()
@@ -122,7 +122,7 @@ class Supervisor:
             return
         for place in self._places:
             if place.is_to_be_renewed:
-                place.successor = self._fork(place.number)
+                place.fill(self._fork(place.number))
                 return
 
     def _recycle_one(self) -> None:

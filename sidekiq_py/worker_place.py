@@ -32,7 +32,7 @@ class WorkerPlace:
 
     @property
     def is_vacant(self) -> bool:
-        return self.worker is None and not self.is_closed
+        return self.worker is None and self.successor is None and not self.is_closed
 
     @property
     def wants_worker(self) -> bool:
@@ -46,6 +46,14 @@ class WorkerPlace:
     @property
     def is_recycling(self) -> bool:
         return self.worker is not None and self.worker.drains
+
+    def fill(self, worker: WorkerProcess) -> None:
+        """With a worker that has just been forked, so with the code of now."""
+        if self.worker is None:
+            self.worker = worker
+        else:
+            self.successor = worker
+        self.wants_renewal = False
 
     def reason_to_recycle(self) -> tuple[int, str] | None:
         """The worker's pid, and what speaks against keeping it."""
@@ -70,7 +78,6 @@ class WorkerPlace:
             self.is_closed = True
         if worker is self.successor and worker.has_booted:
             predecessor, self.worker, self.successor = self.worker, worker, None
-            self.wants_renewal = False
             if predecessor is not None:
                 logger.info("worker %d takes over from %d", worker.pid, predecessor.pid)
                 predecessor.tell(DRAIN)
@@ -78,7 +85,7 @@ class WorkerPlace:
     def ended(self, worker: WorkerProcess) -> None:
         """A worker has ended, this place's or another's."""
         if worker is self.successor:
-            self.successor, self.wants_renewal = None, False
+            self.successor = None
             logger.error("the rolling restart ends here: worker %d could not boot", worker.pid)
         if worker is self.worker:
             self.worker = None

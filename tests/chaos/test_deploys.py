@@ -77,6 +77,45 @@ def test_a_rolling_restart_into_broken_code_leaves_the_old_worker_at_work(ruin: 
     assert server.stop() == 0
 
 
+def test_a_worker_that_dies_while_its_successor_boots_gets_no_other(ruin: Ruin):
+    server = ruin.start()
+    old = server.worker_pid
+    with (ruin.stage.directory / "server0_handlers.py").open("a") as handlers:
+        handlers.write("\nwait_for('boot')\n")
+
+    server.signal("USR2")
+    eventually(lambda: len(server.worker_pids) == 2, LONG)
+    [successor] = set(server.worker_pids) - {old}
+    send(old, "KILL")
+    server.wait_for_log("was killed by SIGKILL")
+    rest(1.0)  # in which another would start
+    assert server.worker_pids == [successor]
+    ruin.stage.let("boot")
+    ruin.wait_until_ended(ruin.push("Brief"))
+
+    assert ruin.pids() == {successor}
+    assert server.stop() == 0
+
+
+def test_a_rolling_restart_asked_for_while_one_is_under_way_brings_the_newest_code(ruin: Ruin):
+    server = ruin.start()
+    handlers = ruin.stage.directory / "server0_handlers.py"
+    newest = handlers.read_text() + "\n@job('Newest')\ndef newest(): brief()\n"
+    handlers.write_text(handlers.read_text() + "\nwait_for('boot')\n")
+
+    server.signal("USR2")
+    eventually(lambda: len(server.worker_pids) == 2, LONG)
+    rest(1.0)  # so that the successor has read its code
+    handlers.write_text(newest)
+    server.signal("USR2")
+    eventually(lambda: server.log.count("got USR2") == 2, LONG)
+    ruin.stage.let("boot")
+    eventually(lambda: server.log.count("takes over from") == 2, LONG)
+
+    ruin.wait_until_ended(ruin.push("Newest"))
+    assert server.stop() == 0
+
+
 # -- limits -------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.helpers import eventually
+import textwrap
+
+from tests.helpers import eventually, rest
 from tests.process.stage import LONG, Stage
 
 HANDLERS = """
@@ -56,3 +58,27 @@ def test_a_startup_callback_that_fails_keeps_the_server_from_starting(stage: Sta
     assert stage.notes == ["startup"]
     assert len(stage.queue()) == 1
     assert stage.raw.smembers("processes") == set()
+
+
+def test_tstp_during_the_boot_counts_when_that_is_done(stage: Stage):
+    handlers = """
+    def slow():
+        note("startup")
+        wait_for("boot")
+
+    configure_server(lambda config: config.on("startup", slow) and None)
+    configure_server(lambda config: config.on("quiet", lambda: note("quiet")) and None)
+    """
+    server = stage.launch(textwrap.dedent(handlers), "-p", "0")
+    stage.wait_for_note("startup")
+
+    server.signal("TSTP")
+    server.wait_for_log("got TSTP")
+    job = stage.push("Canary")
+    rest(0.5)  # in which it would be quiet
+    assert stage.notes == ["startup"]
+    stage.let("boot")
+    stage.wait_for_note("quiet")
+
+    assert stage.queue() == [job]
+    assert server.stop() == 0
