@@ -75,6 +75,7 @@ class Launcher:
         self._stop: Stop | None = None
         self._stop_wanted = Event()
         self._has_booted = Event()
+        self._wants_quiet = False
 
     @property
     def identity(self) -> str:
@@ -125,6 +126,8 @@ class Launcher:
             gevent.spawn(self._end_with_last_job)
         for each in self._wired.background:
             each.start()
+        if self._wants_quiet:
+            self.quiet()  # before anything that was started has had its first turn
         self._has_booted.set()
 
     def quiet(self) -> None:
@@ -170,6 +173,7 @@ class Launcher:
             return
         logger.info("%s", "the supervisor is gone" if name == ORPHANED else f"got {name}")
         if name in ("TSTP", DRAIN):
+            self._wants_quiet = True
             gevent.spawn(self._quiet_once_booted, ends=name == DRAIN)
         elif name == "TTIN":
             self.dump_stacks()
