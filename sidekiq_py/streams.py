@@ -7,10 +7,8 @@ import sys
 from contextlib import suppress
 from typing import Final
 
-GONE: Final = (
-    OSError,
-    ValueError,
-)  # a broken pipe, a full disk, a dead terminal; "I/O operation on closed file"
+# A broken pipe, a full disk, a dead terminal; "I/O operation on closed file".
+GONE: Final = (OSError, ValueError)
 
 
 def open_closed() -> None:

@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 from sidekiq_py.errors import JobTimeout
 from sidekiq_py.logger.formats import is_ours
+from sidekiq_py.user_code import name_of
 
 _told_of: Final[WeakSet[logging.Handler]] = WeakSet()
 
@@ -94,7 +95,7 @@ def _tell(handler: logging.Handler | None, error: BaseException) -> None:
         return
     else:
         _told_of.add(handler)
-        name = f"the log handler {type(handler).__module__}.{type(handler).__qualname__}"
+        name = f"the log handler {name_of(handler)}"
     if sys.stderr is not None:
         with suppress(Exception):
             print(
