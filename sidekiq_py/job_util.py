@@ -15,6 +15,7 @@ from typing import Any, Final, SupportsFloat
 from sidekiq_py.did_you_mean import closest
 from sidekiq_py.errors import InvalidJob
 from sidekiq_py.payload import Payload, new_jid
+from sidekiq_py.user_code import shown
 
 DEFAULT_OPTIONS: Final[Mapping[str, Any]] = {"retry": True, "queue": "default"}
 RETRY_FOR_LIMIT: Final = 1_000_000_000  # seconds, 31 years; larger ones are a moment mistaken for a duration
@@ -58,7 +59,7 @@ def validate(item: object) -> Mapping[str, Any]:
         raise InvalidJob(f"a job is a dict with 'class' and 'args', got {described(item)}")
     for key in ("class", "args"):
         if key not in item:
-            raise InvalidJob(f"a job needs 'class' and 'args', {key!r} is missing in {_short(dict(item))}")
+            raise InvalidJob(f"a job needs 'class' and 'args', {key!r} is missing in {shown(dict(item))}")
     if not isinstance(item["class"], str) or not item["class"]:
         raise InvalidJob(f"'class' is the job class name, as in 'HardJob', got {described(item['class'])}")
     if not isinstance(item["args"], list | tuple):
@@ -244,15 +245,7 @@ def described(value: object) -> str:
     if value is None:
         return "None"
     name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}: {_short(value)}"
-
-
-def _short(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of thousands of digits
-        return "too long to be shown"
-    return text if len(text) <= 80 else text[:79] + "…"
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}: {shown(value)}"
 
 
 def _quoted(key: object) -> str:

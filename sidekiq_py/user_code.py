@@ -71,9 +71,11 @@ def shown(value: object) -> str:
     """The value's repr, at most 80 characters of it; never raises."""
     try:
         text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "too long to be shown"
     except BaseException:
         return f"a {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _check_arity(what: str, function: Callable[..., object], takes: str) -> None:

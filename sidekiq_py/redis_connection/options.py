@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from sidekiq_py.did_you_mean import did_you_mean
 from sidekiq_py.errors import InvalidConfig
 from sidekiq_py.redis_connection.url import TLS_OPTIONS, Address, masked, parse_host, parse_url
+from sidekiq_py.user_code import name_of
 
 if TYPE_CHECKING:
     from sidekiq_py.redis_connection.connection import RedisConnection
@@ -147,7 +148,7 @@ class RedisOptions:
 
 def _kind_of(given: object) -> str:
     """Its type alone: a client's repr may show a password."""
-    return "None" if given is None else f"a {type(given).__module__}.{type(given).__qualname__}"
+    return "None" if given is None else f"a {name_of(type(given))}"
 
 
 def _check_tls(options: Mapping[str, Any]) -> None:

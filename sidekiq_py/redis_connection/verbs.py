@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 from sidekiq_py.errors import InvalidConfig
 from sidekiq_py.scripts import Arg, Script
+from sidekiq_py.user_code import name_of
 
 __all__ = ["Arg", "Command", "Redis", "Reply", "usable"]
 
@@ -40,9 +41,8 @@ def usable(redis: Redis) -> Redis:
     """What was given as the Redis to work on. InvalidConfig for anything else, as a redis-py client."""
     if hasattr(redis, "call") and hasattr(redis, "run_script"):
         return redis
-    kind = type(redis)
     raise InvalidConfig(
-        f"the Redis to work on is a RedisPool, got a {kind.__module__}.{kind.__qualname__}, which may send "
+        f"the Redis to work on is a RedisPool, got a {name_of(type(redis))}, which may send "
         "a command twice. Write RedisPool(RedisOptions.from_url('redis://localhost:6379/0')), with both from "
         "sidekiq_py.redis_connection; a Client also takes the URL itself"
     )
