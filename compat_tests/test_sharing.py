@@ -15,7 +15,7 @@ from compat_tests.eager import eager_server
 from compat_tests.ruby import RAN, Ruby
 from compat_tests.ruby_server import RubyServer
 from sidekiq_py import Client
-from tests.helpers import eventually, rest
+from tests.helpers import eventually
 from tests.server_process import ServerProcess
 
 SidekiqPy: TypeAlias = Callable[..., ServerProcess]
@@ -144,7 +144,7 @@ def test_idle_processes_of_one_slot_get_single_jobs_in_turn(ruby: Ruby, raw: Red
     for count in range(1, 51):
         ruby.push("HardJob", count)
         eventually(lambda count=count: sum(ran(raw, side).total() for side in SIDES) == count, 30)
-        rest(0.02)  # until the one that ran it stands in line again
+        eventually(lambda: raw.info("clients")["blocked_clients"] == 2, 30)  # both stand in line again
 
     assert 20 <= ran(raw, "python").total() <= 30
 

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import redis as redis_py
@@ -65,6 +66,16 @@ def run_python(code: str, *arguments: str, timeout: float = 60.0) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@contextmanager
+def full(raw: redis_py.Redis) -> Iterator[None]:
+    """Inside the block Redis has no memory left for anything new."""
+    raw.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        raw.config_set("maxmemory", 0)
 
 
 def emptied(raw: redis_py.Redis) -> None:

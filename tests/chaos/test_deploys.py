@@ -101,11 +101,10 @@ def test_a_rolling_restart_asked_for_while_one_is_under_way_brings_the_newest_co
     server = ruin.start()
     handlers = ruin.stage.directory / "server0_handlers.py"
     newest = handlers.read_text() + "\n@job('Newest')\ndef newest(): brief()\n"
-    handlers.write_text(handlers.read_text() + "\nwait_for('boot')\n")
+    handlers.write_text(handlers.read_text() + "\nnote('has read its code')\nwait_for('boot')\n")
 
     server.signal("USR2")
-    eventually(lambda: len(server.worker_pids) == 2, LONG)
-    rest(1.0)  # so that the successor has read its code
+    ruin.stage.wait_for_note("has read its code")
     handlers.write_text(newest)
     server.signal("USR2")
     eventually(lambda: server.log.count("got USR2") == 2, LONG)

@@ -11,7 +11,7 @@ import redis as redis_py
 from sidekiq_py.api import DeadLimits, DeadSet, JobKilled, JobSet, RetrySet, ScheduledSet
 from sidekiq_py.errors import InvalidPayload, RedisError
 from sidekiq_py.redis_connection import RedisPool
-from tests.helpers import StillClock, at_once
+from tests.helpers import StillClock, at_once, full
 
 NOW = 1_795_490_000.25
 
@@ -448,12 +448,9 @@ def test_clear_deletes_the_set_and_says_how_many(retries, raw):
 
 def test_a_page_is_shown_and_clear_works_when_redis_is_full(retries, raw):
     raw.zadd("retry", {payload("a"): 1, payload("b"): 1})
-    raw.config_set("maxmemory", 1)
-    try:
+    with full(raw):
         assert retries.page(0, 1).total == 2
         assert retries.clear() == 2
-    finally:
-        raw.config_set("maxmemory", 0)
 
     assert raw.exists("retry") == 0
 

@@ -10,7 +10,7 @@ import redis as redis_py
 from sidekiq_py.api import DeadLimits, JobKilled, Queue, queue_summaries
 from sidekiq_py.errors import RedisError
 from sidekiq_py.redis_connection import RedisPool
-from tests.helpers import StillClock, at_once
+from tests.helpers import StillClock, at_once, full
 
 NOW = 1_795_490_000.25
 
@@ -232,12 +232,9 @@ def test_clear_deletes_the_jobs_and_the_name_and_says_how_many(queue, raw):
 
 def test_a_page_is_shown_and_clear_works_when_redis_is_full(queue, raw):
     push(raw, "a", "b")
-    raw.config_set("maxmemory", 1)
-    try:
+    with full(raw):
         assert queue.page(0, 1).total == 2
         assert queue.clear() == 2
-    finally:
-        raw.config_set("maxmemory", 0)
 
     assert not raw.exists("queue:default", "queues")
 

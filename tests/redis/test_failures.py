@@ -26,7 +26,7 @@ from sidekiq_py.redis_connection import RedisOptions, RedisPool
 from sidekiq_py.registry import Handler
 from sidekiq_py.scripts import load
 from tests.golden import VERSIONS, golden
-from tests.helpers import StillClock
+from tests.helpers import StillClock, full
 from tests.redis.parts import IDENTITY, NOW, Reports, Surroundings
 from tests.redis.relay import relay
 from tests.servers import Server
@@ -678,11 +678,8 @@ def test_a_set_of_another_type_leaves_the_job_claimed_and_the_error_seen(harness
 @pytest.mark.parametrize("retry", [True, 0])
 def test_failures_are_recorded_when_redis_is_full(harness, retry):
     work = harness.claim(encode(job(retry=retry)))
-    harness.raw.config_set("maxmemory", 1)
-    try:
+    with full(harness.raw):
         harness.recorder().failed(work, ValueError("boom"), None)
-    finally:
-        harness.raw.config_set("maxmemory", 0)
 
     assert harness.stored("retry" if retry else "dead")["jid"] == "j1"
 

@@ -18,6 +18,7 @@ from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.idle_wait import BLOCK
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
+from tests.helpers import full
 from tests.redis.parts import IDENTITY, Reports, Surroundings, soon
 
 pytestmark = pytest.mark.usefixtures("hub")
@@ -395,13 +396,10 @@ def test_a_server_that_forgets_its_scripts_is_given_them_again(bench):
 
 def test_the_queue_drains_when_redis_is_full(bench):
     bench.push("default", *(f"{n}" for n in range(200)))
-    bench.raw.config_set("maxmemory", 1)
-    try:
+    with full(bench.raw):
         fetcher = bench.start(concurrency=10)
         done = run(fetcher, 200)
         soon(lambda: not bench.claimed())
-    finally:
-        bench.raw.config_set("maxmemory", 0)
     bench.push("default", "room again")
 
     assert done == [f"{n}" for n in range(200)]

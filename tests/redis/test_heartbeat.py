@@ -24,7 +24,7 @@ from sidekiq_py.redis_connection import RedisOptions, RedisPool
 from sidekiq_py.rescue import owners
 from sidekiq_py.work_state import Running, WorkState
 from tests.golden import VERSIONS, golden
-from tests.helpers import StillClock, eventually
+from tests.helpers import StillClock, eventually, full
 from tests.redis.beats import beat as beat_of
 from tests.redis.beats import beat_as_ruby
 from tests.redis.parts import IDENTITY, NOW, Reports
@@ -478,15 +478,12 @@ def test_the_title_tells_how_busy_we_are(bench):
 def test_the_beat_goes_on_when_redis_is_full(bench, raw):
     heartbeat = bench.heartbeat()
     bench.run("t1", JOB)
-    raw.config_set("maxmemory", 1)
-    try:
+    with full(raw):
         for _ in range(2):
             try:
                 heartbeat.beat()
             except RedisDown as error:  # metrics are the last part, and may wait
                 assert "OOM" in str(error)
-    finally:
-        raw.config_set("maxmemory", 0)
 
     assert raw.exists(IDENTITY, keys.work(IDENTITY)) == 2
 
@@ -509,12 +506,8 @@ def test_a_processes_of_another_type_does_not_make_a_process_look_dead_and_heals
 def test_signing_off_works_when_redis_is_full(bench, raw, redis: RedisPool):
     heartbeat = bench.heartbeat()
     heartbeat.beat()
-    raw.config_set("maxmemory", 1)
-    try:
-        with redis.connection() as connection:
-            heartbeat.sign_off(connection)
-    finally:
-        raw.config_set("maxmemory", 0)
+    with full(raw), redis.connection() as connection:
+        heartbeat.sign_off(connection)
 
     assert not raw.exists("processes", keys.CLAIM_OWNERS)
 

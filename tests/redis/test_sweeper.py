@@ -9,7 +9,7 @@ from sidekiq_py.rescue import server_uptime
 from sidekiq_py.rescuer import Sweeper, rescue_worker
 from sidekiq_py.running_table import fingerprint
 from sidekiq_py.suspects import Suspect, count_crash
-from tests.helpers import StillClock, eventually
+from tests.helpers import StillClock, eventually, full
 
 DEAD = "gone:1:aaaaaaaaaaaa"
 JOB = b'{"class":"HardJob","args":[],"jid":"000000000000000000000001"}'
@@ -80,24 +80,15 @@ def test_only_a_crash_alone_in_a_process_convicts(mourn):
     assert [suspect.is_convicted for suspect in alone] == [True]
 
 
-@pytest.fixture
-def full_redis(raw):
-    """Called, it leaves no memory for anything more."""
-    yield lambda: raw.config_set("maxmemory", 1)
-    raw.config_set("maxmemory", 0)
-
-
-def test_crashes_are_counted_when_redis_is_full(redis, full_redis):
-    full_redis()
-
-    assert count_crash(redis, JOB, identity=DEAD, was_alone=True) == 1
+def test_crashes_are_counted_when_redis_is_full(redis, raw):
+    with full(raw):
+        assert count_crash(redis, JOB, identity=DEAD, was_alone=True) == 1
 
 
 @pytest.mark.row("D3")
-def test_a_sweep_brings_jobs_back_when_redis_is_full(sweeper, full_redis):
-    full_redis()
-
-    assert sweeper.sweep() == 1
+def test_a_sweep_brings_jobs_back_when_redis_is_full(sweeper, raw):
+    with full(raw):
+        assert sweeper.sweep() == 1
 
 
 def test_only_one_process_sweeps_at_a_time(raw, sweeper):
@@ -107,14 +98,13 @@ def test_only_one_process_sweeps_at_a_time(raw, sweeper):
 
 
 @pytest.mark.row("D3")
-def test_what_a_killed_worker_ran_is_found_when_redis_is_full(raw, redis, full_redis):
+def test_what_a_killed_worker_ran_is_found_when_redis_is_full(raw, redis):
     raw.lpush(keys.claim(DEAD, "low"), b"fetched", JOB)
     raw.sadd("processes", DEAD)
-    full_redis()
-
-    requeued, [suspect] = rescue_worker(
-        redis, DEAD, ["low"], stories={fingerprint(JOB): "was killed"}, was_alone=False, hold_for=60
-    )
+    with full(raw):
+        requeued, [suspect] = rescue_worker(
+            redis, DEAD, ["low"], stories={fingerprint(JOB): "was killed"}, was_alone=False, hold_for=60
+        )
 
     assert (requeued, suspect.raw) == (1, JOB)
     assert raw.smembers("processes") == set()
