@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Final
 
 from sidekiq_py import config as config_module
+from sidekiq_py import user_code
 from sidekiq_py.config import Config
 from sidekiq_py.config_sources import read_code, values_of
 from sidekiq_py.did_you_mean import did_you_mean
@@ -152,6 +153,7 @@ def _is_machinery(filename: str) -> bool:
         __file__,
         importlib.__file__,
         config_module.__file__,
+        user_code.__file__,
     )
 
 

@@ -18,7 +18,7 @@ from sidekiq_py.backoff import LONGEST_PAUSE, Backoff
 from sidekiq_py.clock import Clock
 from sidekiq_py.errors import OUTAGE
 from sidekiq_py.payload import error_message
-from sidekiq_py.user_code import check_answer, name_of
+from sidekiq_py.user_code import called, name_of
 
 logger = logging.getLogger("sidekiq")
 
@@ -41,7 +41,7 @@ class ErrorReporter:
     def __call__(self, error: BaseException, context: Mapping[str, Any]) -> None:
         for handler in self._handlers:
             try:
-                _call(handler, error, context)
+                called(handler, error, context)
             except BaseException as broken:
                 _log(f"the error handler {name_of(handler)} failed itself", broken)
 
@@ -64,19 +64,12 @@ class ErrorReporter:
         and a job that was put back while a hook of it ran is known by its claim. `strict` raises it again.
         """
         try:
-            return _call(function, *arguments)
+            return called(function, *arguments)
         except BaseException as error:
             self.log(error, context)
             if strict:
                 raise
             return otherwise
-
-
-def _call(function: Callable[..., T], *arguments: object) -> T:
-    answer = function(*arguments)
-    if answer is not None:
-        check_answer(function, answer)
-    return answer
 
 
 def _log(sentence: str, error: BaseException) -> None:

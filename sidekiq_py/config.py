@@ -22,7 +22,7 @@ from sidekiq_py.middleware import (
     ServerMiddleware,
 )
 from sidekiq_py.payload import Payload
-from sidekiq_py.user_code import check_answer, check_function, shown
+from sidekiq_py.user_code import called, check_function, shown
 
 if TYPE_CHECKING:
     from sidekiq_py.logger import LogFormat
@@ -250,8 +250,7 @@ class Config:
                 continue
             self._configured.append(configure)
             try:
-                if (answer := configure(self)) is not None:
-                    check_answer(configure, answer)
+                called(configure, self)
                 self._check_functions()
             except (Exception, SystemExit) as error:
                 reason = f"failed with {type(error).__name__}: {error}"

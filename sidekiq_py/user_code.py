@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from sidekiq_py.errors import InvalidHandler
+
+T = TypeVar("T")
 
 _WOULD_NOT_RUN: Final[Mapping[str, Callable[[object], bool]]] = {
     "an `async def`": inspect.iscoroutinefunction,
@@ -54,6 +56,14 @@ def check_answer(who: str | Callable[..., object], answer: object) -> None:
             f"{name} returned {'an' if kind[0] in 'aeiou' else 'a'} {kind}, which nobody runs: it has done "
             "nothing. It has to do its work before it returns"
         )
+
+
+def called(function: Callable[..., T], *arguments: object) -> T:
+    """What the function returns. Raises what it raises, and what `check_answer` says of its answer."""
+    answer = function(*arguments)
+    if answer is not None:
+        check_answer(function, answer)
+    return answer
 
 
 def path_of(function: object) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, Generic, TypeAlias, TypeVar, TypeVarTuple
 
 from sidekiq_py.payload import Payload
-from sidekiq_py.user_code import check_answer, check_function
+from sidekiq_py.user_code import called, check_function
 
 CallNext: TypeAlias = Callable[[], object]
 
@@ -100,12 +100,5 @@ def compose(
     """
     call = perform
     for link in reversed(tuple(links)):
-        call = partial(_called, link, *context, call)
+        call = partial(called, link, *context, call)
     return call
-
-
-def _called(link: Callable[..., object], *arguments: object) -> object:
-    answer = link(*arguments)
-    if answer is not None:
-        check_answer(link, answer)
-    return answer
