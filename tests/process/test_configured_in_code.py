@@ -131,6 +131,7 @@ def test_a_function_under_configure_server_that_fails_is_named_and_nothing_start
     assert "no option 'concurency'; did you mean 'concurrency'?" in last
     assert "config.concurency = 3" in server.log
     assert "apply_server_hooks" not in server.log
+    assert "user_code" not in server.log  # nor any other line of ours
 
 
 @pytest.mark.parametrize("callback", ["lambda: exit(9)", "lambda: {}['no such key']"])
