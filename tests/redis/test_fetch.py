@@ -126,7 +126,10 @@ def shares(bench: Bench, concurrency: int, **weights: int) -> list[float]:
     for name in weights:
         bench.push(name, *(name for _ in range(4000)))
     run(bench.start(*(f"{name},{weight}" for name, weight in weights.items()), concurrency=concurrency), 4000)
-    taken = [4000 - len(bench.waiting(name)) for name in weights]
+    with bench.raw.pipeline() as moment:  # one for all queues: the fetcher goes on claiming ahead
+        for name in weights:
+            moment.llen(keys.queue(name))
+        taken = [4000 - waiting for waiting in moment.execute()]
     return [count / sum(taken) for count in taken]
 
 
