@@ -93,6 +93,11 @@ class Stage:
         """The newest one."""
         return self.servers[-1]
 
+    @property
+    def log(self) -> str:
+        """The newest one's; empty when all were started by other means."""
+        return self.servers[-1].log if self.servers else ""
+
     def push(self, job_class: str, *args: object, queue: str = "default", **fields: object) -> bytes:
         """LPUSH a job as a Ruby client does; returns its bytes."""
         raw = payload(job_class, *args, queue=queue, **fields)
@@ -112,7 +117,7 @@ class Stage:
 
     def wait_for_note(self, line: str) -> None:
         def noted() -> bool:
-            assert line in self.notes, f"{line!r} is not in {self.notes}\n{self.server.log}"
+            assert line in self.notes, f"{line!r} is not in {self.notes}\n{self.log}"
             return True
 
         eventually(noted, LONG)
@@ -136,8 +141,8 @@ class Stage:
         """Until nothing waits in the queue and nothing is claimed."""
 
         def settled() -> bool:
-            assert self.queue(queue) == [], self.server.log
-            assert self.claimed() == [], self.server.log
+            assert self.queue(queue) == [], self.log
+            assert self.claimed() == [], self.log
             return True
 
         eventually(settled, LONG)
@@ -148,7 +153,7 @@ class Stage:
         def found() -> dict[str, Any]:
             jobs = [json.loads(raw) for raw in self.retries()]
             matching = [job for job in jobs if job.get("jid") == jid]
-            assert matching, f"{jid} is not in the retry set\n{self.server.log}"
+            assert matching, f"{jid} is not in the retry set\n{self.log}"
             return matching[0]
 
         return eventually(found, LONG)
