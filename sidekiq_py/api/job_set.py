@@ -32,6 +32,7 @@ SCAN_COUNT: Final = 100
 
 _CLEAR: Final = load("clear")
 _PROMOTE: Final = load("promote")
+_SET_SCORE: Final = load("set_score")
 _GLOB: Final = re.compile(r"([*?\[\]\\])")
 _PAGE_KEY: Final = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)-(.*)", re.DOTALL)
 
@@ -201,10 +202,7 @@ class JobSet:
         """Give an entry another score. False when it is no longer there: it is never added again."""
         if not isfinite(at):
             raise ValueError(f"a job can't be due at {at}: expected epoch seconds")
-        _, score = self._redis.transaction(
-            [("ZADD", self.name, "XX", repr(float(at)), entry.raw), ("ZSCORE", self.name, entry.raw)]
-        )
-        return score is not None
+        return bool(self._redis.run_script(_SET_SCORE, [self.name], [entry.raw, repr(float(at))]))
 
     def revive(self, entries: Sequence[SortedEntry], *, retry_again: bool) -> int:
         """Move entries to their queues in one step; returns how many were still there.

@@ -12,9 +12,12 @@ from typing import Any, Final
 from sidekiq_py import keys
 from sidekiq_py.api.round_trip import json_object, names, read, whole_number
 from sidekiq_py.errors import EmbeddedProcess
-from sidekiq_py.redis_connection import Command, Redis, usable
+from sidekiq_py.redis_connection import Redis, usable
+from sidekiq_py.scripts import load
 
 CLEANUP_LOCK_TTL: Final = 60  # seconds
+_LOCK: Final = load("lock")
+_SIGNAL: Final = load("signal")
 _FIELDS: Final = ("info", "concurrency", "busy", "beat", "quiet", "rss", "rtt_us", "lag_us", "stalls")
 
 
@@ -77,7 +80,7 @@ class Process:
             )
 
     def _signal(self, name: str) -> None:
-        self.redis.transaction(_signal_commands(self.identity, name))
+        _signal(self.redis, [self.identity], name)
 
 
 class ProcessSet:
@@ -124,7 +127,7 @@ class ProcessSet:
 
         At most once a minute over all who ask, by the lock `process_cleanup`; 0 when it isn't our turn.
         """
-        if self._redis.call("SET", keys.PROCESS_CLEANUP, 1, "NX", "EX", CLEANUP_LOCK_TTL) is None:
+        if not self._redis.run_script(_LOCK, [keys.PROCESS_CLEANUP], [CLEANUP_LOCK_TTL * 1000]):
             return 0
         identities = names(self._redis.call("SMEMBERS", keys.PROCESSES))
         infos = self._redis.pipeline([("HGET", identity, "info") for identity in identities])
@@ -133,15 +136,12 @@ class ProcessSet:
 
     def _signal_all(self, name: str) -> int:
         willing = [process.identity for process in self if not process.embedded]
-        self._redis.transaction(
-            [command for identity in willing for command in _signal_commands(identity, name)]
-        )
+        _signal(self._redis, willing, name)
         return len(willing)
 
 
-def _signal_commands(identity: str, name: str) -> list[Command]:
-    key = keys.signals(identity)
-    return [("LPUSH", key, name), ("EXPIRE", key, keys.HEARTBEAT_TTL)]
+def _signal(redis: Redis, identities: Sequence[str], name: str) -> None:
+    redis.run_script(_SIGNAL, [keys.signals(each) for each in identities], [name, keys.HEARTBEAT_TTL])
 
 
 def _process(identity: str, values: Sequence[bytes | None], redis: Redis) -> Process:

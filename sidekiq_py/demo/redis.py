@@ -15,6 +15,7 @@ from typing import Final
 
 from sidekiq_py import keys
 from sidekiq_py.api import DeadSet, Queue, RetrySet, ScheduledSet
+from sidekiq_py.api.round_trip import replies
 from sidekiq_py.config_sources import client_config
 from sidekiq_py.demo import handlers
 from sidekiq_py.embedded_redis import EmbeddedRedis, binary_on_path, find_binary, version_of
@@ -102,14 +103,15 @@ def clean_up(redis: DemoRedis, *, identity: str, since: float, counts: Counts) -
             job_set = kind(redis.pool)
             job_set.delete_all([entry for entry in job_set.scan(name) if entry.queue == name])
     today = datetime.now(UTC).date()
-    redis.pool.transaction(
+    replies(
+        redis.pool,
         [
             ("UNLINK", identity),
             ("DECRBY", keys.STAT_PROCESSED, counts.processed),
             ("DECRBY", keys.STAT_FAILED, counts.failed),
             ("DECRBY", keys.stat_processed_on(today), counts.processed),
             ("DECRBY", keys.stat_failed_on(today), counts.failed),
-        ]
+        ],
     )
     redis.pool.pipeline(list(_metrics_removal(datetime.fromtimestamp(since, UTC), datetime.now(UTC))))
 

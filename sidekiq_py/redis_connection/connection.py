@@ -58,16 +58,6 @@ class RedisConnection:
                 replies[slot] = self._repeat_in_full(command)
         return [self._mapped(reply) if isinstance(reply, Exception) else reply for reply in replies]
 
-    def transaction(self, commands: Sequence[Command]) -> list[Reply]:
-        """MULTI … EXEC in one round trip. Raises the first error; one that EXEC found undoes nothing."""
-        if not commands:
-            return []
-        wrapped = [("MULTI",), *commands, ("EXEC",)]
-        *queued, results = self._exchange(pack_all(wrapped), len(wrapped))
-        for reply in (*queued, results):
-            self._result(reply)
-        return [self._result(reply) for reply in results]
-
     def run_script(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> Reply:
         """EVALSHA; EVAL when the server doesn't know the script (which then has run nothing)."""
         command = script.command(keys, args)

@@ -62,11 +62,6 @@ class RedisPool:
         with self.connection() as connection:
             return connection.pipeline(commands)
 
-    def transaction(self, commands: Sequence[Command]) -> list[Reply]:
-        """MULTI … EXEC in one round trip. Raises the first error."""
-        with self.connection() as connection:
-            return connection.transaction(commands)
-
     def run_script(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> Reply:
         """EVALSHA; EVAL when the server doesn't know the script."""
         with self.connection() as connection:

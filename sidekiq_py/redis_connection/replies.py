@@ -29,7 +29,6 @@ PREFIX_OF_CLASS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (redis_py.MasterDownError, "MASTERDOWN"),
     (redis_py.ClusterDownError, "CLUSTERDOWN"),
     (redis_py.TryAgainError, "TRYAGAIN"),
-    (redis_py.ExecAbortError, "EXECABORT"),
     (redis_py.ClusterCrossSlotError, "CROSSSLOT"),
     (redis_py.MovedError, "MOVED"),
     (redis_py.AskError, "ASK"),

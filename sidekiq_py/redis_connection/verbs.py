@@ -1,4 +1,4 @@
-"""What a part may ask of Redis: four verbs, whether it holds one connection or a pool."""
+"""What a part may ask of Redis: three verbs, whether it holds one connection or a pool."""
 
 from __future__ import annotations
 
@@ -29,9 +29,6 @@ class Redis(Protocol):
 
         A `script.command(…)` that the server doesn't know is run after the others, in a second round trip.
         """
-
-    def transaction(self, commands: Sequence[Command]) -> list[Reply]:
-        """MULTI … EXEC in one round trip. Raises the first error; one that EXEC found undoes nothing."""
 
     def run_script(self, script: Script, keys: Sequence[str], args: Sequence[Arg] = ()) -> Reply:
         """EVALSHA; EVAL when the server doesn't know the script."""

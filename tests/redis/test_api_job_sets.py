@@ -455,6 +455,38 @@ def test_a_page_is_shown_and_clear_works_when_redis_is_full(retries, raw):
     assert raw.exists("retry") == 0
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda entry: entry.delete(),
+        lambda entry: entry.retry(),
+        lambda entry: entry.add_to_queue(),
+        lambda entry: entry.kill(),
+        lambda entry: entry.reschedule(9999),
+    ],
+    ids=["delete", "retry", "add_to_queue", "kill", "reschedule"],
+)
+def test_long_sets_are_walked_and_edited_when_redis_is_full(retries, raw, verb):
+    raw.zadd("retry", {payload(f"{n:04}"): n for n in range(250)})
+
+    with full(raw):
+        jids = [entry.jid for entry in retries if verb(entry)]
+
+    assert jids == [f"{n:04}" for n in reversed(range(250))]
+
+
+def test_members_of_one_score_are_walked_in_the_order_of_their_bytes(retries, raw):
+    members = sorted(bytes([first, second]) for first in (0, 65, 97, 127, 128, 255) for second in range(50))
+    raw.zadd("retry", dict.fromkeys(members, 7.25))
+
+    walked = []
+    for entry in retries.entries(newest_first=False):
+        walked.append(entry.raw)
+        raw.zrem("retry", entry.raw)
+
+    assert walked == members
+
+
 def test_reschedule_changes_the_time_and_not_a_byte(retries, raw):
     spaced = b'{ "class": "A", "args": [], "jid": "a" }'
     raw.zadd("retry", {spaced: 1})

@@ -8,6 +8,7 @@ import redis as redis_py
 from sidekiq_py.api import EmbeddedProcess, ProcessCapsule, ProcessSet
 from sidekiq_py.redis_connection import RedisPool
 from tests.golden import VERSIONS, golden
+from tests.helpers import full
 from tests.redis.beats import beat, beat_as_ruby
 
 WEIGHTS = {"critical": 0, "default": 0}
@@ -173,6 +174,18 @@ def test_all_but_embedded_processes_are_signalled_at_once(processes, raw, verb, 
 
     assert [signals(raw, identity) for identity in ("a:1:x", "b:1:x", "c:1:x")] == [[signal], [], [signal]]
     assert raw.ttl("a:1:x-signals") == 60
+
+
+def test_processes_are_signalled_and_cleaned_up_when_redis_is_full(processes, raw):
+    beat(raw, "live:1:x")
+    raw.sadd("processes", "gone:1:x")
+
+    with full(raw):
+        assert (processes.quiet_all(), processes.stop_all()) == (1, 1)
+        processes.find("live:1:x").dump_threads()
+        assert processes.cleanup() == 1
+
+    assert signals(raw, "live:1:x") == [b"TTIN", b"TERM", b"TSTP"]
 
 
 # -- those that are gone -------------------------------------------------------------------------------

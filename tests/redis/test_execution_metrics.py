@@ -12,6 +12,7 @@ from sidekiq_py.errors import RedisDown
 from sidekiq_py.metrics import ExecutionTracker, mark_deploy
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
 from tests.golden import golden
+from tests.helpers import full
 from tests.servers import start_server
 
 # HardJob twice, SlowJob at 0.025, 0.12, 0.6 and 1.2 s, PlainBoom once: as when the golden bytes were made.
@@ -220,6 +221,13 @@ def test_the_first_of_many_hosts_makes_the_mark(redis, raw):
 
     assert made == [True, False]
     assert raw.hlen("20261124-marks") == 1
+
+
+def test_a_mark_that_a_full_redis_refuses_is_named_and_made_later(redis, raw):
+    with full(raw), pytest.raises(RedisDown, match="OOM .*'abc1234'"):
+        mark_deploy(redis, "abc1234", NOW)
+
+    assert mark_deploy(redis, "abc1234", NOW)
 
 
 def test_two_labels_in_one_minute_leave_the_first(redis, raw):

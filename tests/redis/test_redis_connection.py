@@ -71,11 +71,10 @@ def test_a_pipeline_answers_slot_by_slot_with_errors_in_their_place(connection):
     assert replies[2] == b"1"
 
 
-def test_an_empty_pipeline_or_transaction_does_not_even_connect():
+def test_an_empty_pipeline_does_not_even_connect():
     connection = RedisOptions.from_url("unix:///nowhere.sock").connect()
 
     assert connection.pipeline([]) == []
-    assert connection.transaction([]) == []
 
 
 def test_a_pipeline_may_be_large(connection):
@@ -84,22 +83,6 @@ def test_a_pipeline_may_be_large(connection):
     replies = connection.pipeline([("RPUSH", "list", payload)] * 5000)
 
     assert replies == list(range(1, 5001))
-
-
-def test_a_transaction_returns_the_replies_of_its_commands(connection):
-    assert connection.transaction([("SET", "a", 1), ("INCRBY", "a", 4), ("GET", "a")]) == [b"OK", 5, b"5"]
-
-
-def test_a_transaction_with_a_malformed_command_does_nothing_and_names_it(connection):
-    with pytest.raises(RedisError, match="wrong number of arguments"):
-        connection.transaction([("SET", "a", 1), ("INCR",)])
-
-    assert connection.call("EXISTS", "a") == 0
-
-
-def test_a_transaction_raises_the_first_error_exec_found(connection):
-    with pytest.raises(RedisError, match="WRONGTYPE"):
-        connection.transaction([("SET", "a", 1), ("LPUSH", "a", 1)])
 
 
 def test_a_script_gets_its_keys_and_arguments(connection):

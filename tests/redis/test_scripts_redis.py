@@ -142,6 +142,9 @@ WHEN_FULL: dict[str, tuple[list[str], list[Any], Any]] = {
     "adopt": ([IDENTITY, claim("a"), claim("b")], [ENTRY], 1),
     "sign_off": (["work", "workers", "processes", "sidekiq-py:processes"], [IDENTITY], []),
     "lock": (["sidekiq-py:sweep"], [1000], 1),
+    "signal": (["signals"], ["TERM", 60], None),
+    "set_score": (["schedule"], [ENTRY, 5], 1),
+    "walk": (["schedule"], ["ZRANGE", 10, ENTRY, "0.5"], [ENTRY, b"1"]),
     "clear": (["queue:b", "queues"], ["LLEN", "b"], 1),
     "fetch": ([IDENTITY, "paused", "queue:b", claim("b")], [1, 1, 1, "b", 1], [[ENTRY]]),
 }

@@ -25,7 +25,7 @@ class Untouchable:
     def _refuse(self, *_: object) -> Any:
         raise AssertionError("something was sent")
 
-    call = pipeline = transaction = run_script = _refuse
+    call = pipeline = run_script = _refuse
 
 
 @pytest.fixture

@@ -220,7 +220,7 @@ def test_disable_pushes_for_real_inside_a_fake_block(recorder: Job[..., Any]) ->
             sent.extend(command[0] for command in commands)
             return [1] * len(commands)
 
-        call = transaction = run_script = pipeline
+        call = run_script = pipeline
 
     client = Client(redis=Recording(), middleware=Chain(), dialect=7)
     with testing.fake(), testing.disable():
