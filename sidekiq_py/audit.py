@@ -18,6 +18,7 @@ from sidekiq_py import keys
 from sidekiq_py.claims import UnitOfWork, acknowledgement
 from sidekiq_py.component import Component, ErrorReporter, RedisState
 from sidekiq_py.fetch import Fetcher
+from sidekiq_py.kept_jobs import KeptJobs
 from sidekiq_py.redis_connection import RedisConnection
 from sidekiq_py.work_state import WorkState
 
@@ -34,6 +35,7 @@ class Audit(Component):
         connection: RedisConnection,
         fetchers: Sequence[Fetcher],
         work_state: WorkState,
+        kept: KeptJobs,
         every: float,
         redis_state: RedisState,
         report: ErrorReporter,
@@ -43,6 +45,7 @@ class Audit(Component):
         self._connection = connection
         self._fetchers = fetchers
         self._work_state = work_state
+        self._kept = kept
         self._every = every
         self._unknown: dict[str, Counter[bytes]] = {}  # by queue, at the last look
         self._looked_at = math.inf  # monotonic seconds; infinity before the first tick, which doesn't look
@@ -73,6 +76,7 @@ class Audit(Component):
 
     def _in_memory(self) -> Counter[bytes]:
         known = Counter(running.work.raw for _, running in self._work_state.snapshot())
+        known.update(work.raw for work in self._kept.works())
         for fetcher in self._fetchers:
             known += fetcher.in_memory()
         return known

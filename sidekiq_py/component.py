@@ -157,6 +157,9 @@ class Component:
         if self._loop is not None:
             self._loop.join(timeout)
 
+    def disconnect(self) -> None:
+        """Close the connections that are this part's own."""
+
     def tick(self) -> float:
         raise NotImplementedError
 

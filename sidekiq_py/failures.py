@@ -7,7 +7,9 @@ Ruby twin: the half of Sidekiq::JobRetry that talks to Redis.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sidekiq_py import keys
@@ -15,10 +17,10 @@ from sidekiq_py.api.morgue import DeadLimits
 from sidekiq_py.backtrace import backtrace_lines, encode_within
 from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
-from sidekiq_py.component import ErrorReporter, RedisState
+from sidekiq_py.component import ErrorReporter
 from sidekiq_py.config import BacktraceCleaner, DeathHandler, UnknownClass
 from sidekiq_py.dialect import milliseconds, timestamp_like
-from sidekiq_py.errors import InvalidPayload, PoisonPill, UnknownJobClass
+from sidekiq_py.errors import InvalidPayload, PoisonPill, RedisError, UnknownJobClass
 from sidekiq_py.job_retry import (
     Discard,
     Kill,
@@ -43,11 +45,10 @@ from sidekiq_py.payload import (
     scrub,
     write_changes,
 )
-from sidekiq_py.redis_connection import Arg, Redis
 from sidekiq_py.registry import Handler
 from sidekiq_py.ruby_json import tidy, unreadable_by_ruby
 from sidekiq_py.scripts import load
-from sidekiq_py.settle import Settle
+from sidekiq_py.settle import Settle, Settlement
 from sidekiq_py.surroundings import Surroundings
 from sidekiq_py.user_code import shown
 
@@ -90,34 +91,29 @@ class FailureRecorder:
     """Records failures. A job is in its claim list until the record is written, in one step with its removal.
 
     Redis: LREM on the claim list, ZADD on `retry`, on `dead` (and its trimming) or on `schedule` for a job
-    handed back. While Redis is down the failed job waits here, its slot taken.
+    handed back. While Redis is down the failed job waits here, its slot taken. One whose record is refused is
+    kept, see `KeptJobs`, and recorded later as was decided now.
     """
 
     def __init__(
         self,
         *,
-        identity: str,
-        redis: Redis,
+        settle: Settle,
         options: FailureOptions,
         clock: Clock,
-        redis_state: RedisState,
         report: ErrorReporter,
         surroundings: Surroundings,
     ) -> None:
         self._options = options
         self._clock = clock
-        self._settled = Settle(identity=identity, redis=redis, redis_state=redis_state)
+        self._settled = settle
         self._report = report
         self._surroundings = surroundings
 
     def failed(self, work: UnitOfWork, error: BaseException, handler: Handler | None) -> Outcome:
-        """Record that this job raised `error`. When it returns, the job has left its claim list.
-
-        Raises RedisError when Redis refuses the record for good (a set's key has another type); the job then
-        stays claimed, and is requeued when the process stops.
-        """
+        """Record that this job raised `error`. Then it has left its claim list, or is kept."""
         job = parse(work.raw)  # as it was fetched: what middleware or the handler did to it doesn't persist
-        if isinstance(error, UnknownJobClass) and self._is_handed_back(work, job):
+        if isinstance(error, UnknownJobClass) and self._is_handed_back(work, job, error):
             return Outcome(HANDED_BACK)
         if job.get("retry") is None:
             job["retry"] = handler.options.get("retry", True) if handler else True
@@ -153,9 +149,9 @@ class FailureRecorder:
         if isinstance(verdict, Retry) and self._would_be_lost(rebuild(stored)):
             verdict = Kill()
         if isinstance(verdict, Retry):
-            args: list[Arg] = [work.raw, rebuild(stored), repr(verdict.at)]
-            if not self._settled(_RESCHEDULE, work, [keys.RETRY], args, not_ours=0):
-                verdict = NOT_OURS
+            args = (work.raw, rebuild(stored), repr(verdict.at))
+            retry = Settlement(work, _RESCHEDULE, [keys.RETRY], args, not_ours=0)
+            verdict = verdict if self._settled(retry) else NOT_OURS
         elif isinstance(verdict, Kill):
             verdict = self._kill(work, job, stored, error=error, handler=handler)
         else:
@@ -254,24 +250,24 @@ class FailureRecorder:
         if wish == "discard" or job.get("dead") is False:
             self._discard(work, job, error)
             return Discard("retries_exhausted says discard" if wish == "discard" else "dead is false")
-        if not self._bury(work, rebuild(self._with_changes_of_hook(stored, job))):
-            return NOT_OURS
-        self._tell_death_handlers(job, error)
-        return Kill()
+        stored = self._with_changes_of_hook(stored, job)
+        tell = partial(self._tell_death_handlers, job, error)
+        return Kill() if self._bury(work, rebuild(stored), then=tell) else NOT_OURS
 
     def _discard(self, work: UnitOfWork, job: Payload, error: BaseException) -> None:
         job["discarded_at"] = milliseconds(self._clock.now())  # only death handlers see it
         self._drop(work, job, error)
 
     def _drop(self, work: UnitOfWork, job: Payload, error: BaseException) -> None:
-        if self._settled(_ACKNOWLEDGE, work, [], [1, work.raw], not_ours=1):
-            self._tell_death_handlers(job, error)
+        acknowledge = Settlement(work, _ACKNOWLEDGE, [], [1, work.raw], not_ours=1)
+        self._settled(acknowledge, then=partial(self._tell_death_handlers, job, error))
 
-    def _bury(self, work: UnitOfWork, stored: bytes) -> bool:
+    def _bury(self, work: UnitOfWork, stored: bytes, *, then: Callable[[], object] | None = None) -> bool:
         args = self._options.dead_limits.bury_args("list", now=self._clock.now(), jobs=[(work.raw, stored)])
-        return self._settled(_BURY, work, [keys.DEAD], args, not_ours=[])
+        bury = Settlement(work, _BURY, [keys.DEAD], args, not_ours=[])
+        return self._settled(bury, then=then)
 
-    def _is_handed_back(self, work: UnitOfWork, job: Payload) -> bool:
+    def _is_handed_back(self, work: UnitOfWork, job: Payload, error: UnknownJobClass) -> bool:
         """Give a job of an unknown class to the others: uncounted, later, and not for ever."""
         if self._options.unknown != "handback":
             return False
@@ -283,8 +279,13 @@ class FailureRecorder:
             return False
         due = self._clock.now() + HAND_BACK_AFTER
         others = [keys.SCHEDULE, keys.hand_backs(str(job.get("jid")))]
-        args: list[Arg] = [work.raw, stored, repr(due), MOST_HAND_BACKS, HAND_BACKS_TTL]
-        return bool(self._settled.reply(_HAND_BACK, work, others, args, not_ours=0) != _TOO_OFTEN)
+        args = (work.raw, stored, repr(due), MOST_HAND_BACKS, HAND_BACKS_TTL)
+        hand_back = Settlement(work, _HAND_BACK, others, args, not_ours=0)
+        try:
+            return bool(self._settled.reply(hand_back) != _TOO_OFTEN)
+        except RedisError as refusal:
+            self._settled.keep(hand_back, refusal, partial(self.failed, work, error, None))
+            return True
 
     def _tell_death_handlers(self, job: Payload, error: BaseException) -> None:
         for handler in self._options.death_handlers:

@@ -15,7 +15,7 @@ import gevent
 from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter
-from sidekiq_py.errors import InvalidPayload, JobTimeout, RedisError, Shutdown
+from sidekiq_py.errors import InvalidPayload, JobTimeout, Shutdown
 from sidekiq_py.failures import HANDED_BACK, FailureRecorder
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.forked import Forks, leave
@@ -84,7 +84,7 @@ class Processor:
             return
         if work is None:
             self._parts.report.log(error, {"context": "a processor died between two jobs, and is replaced"})
-        elif isinstance(error, RedisError) or not self._fails_plainly(work, error):
+        elif not self._fails_plainly(work, error):
             self._parts.report.log(error, {"context": "internal error, the job stays in its claim list"})
             self._fetcher.keep(work)
         else:

@@ -14,7 +14,8 @@ from sidekiq_py import keys
 from sidekiq_py.capsule import Capsule
 from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.errors import OUTAGE, PoisonPill, RedisError
-from sidekiq_py.fetch import Fetcher
+from sidekiq_py.fetch import POLL_SKIPPED, Fetcher
+from sidekiq_py.kept_jobs import KeptJobs
 from sidekiq_py.redis_connection import Command, Redis, Reply
 from sidekiq_py.scripts import load
 from sidekiq_py.suspects import MOST_CRASHES, Suspect, acquit, jid_of
@@ -41,14 +42,17 @@ class SuspectFetcher(Fetcher):
         suspects: Sequence[Suspect],
         *,
         redis: Redis,
+        kept: KeptJobs,
         convict: Callable[[UnitOfWork, PoisonPill], object],
         **surroundings: Any,
     ) -> None:
         super().__init__(most_ahead=0, **surroundings)
         self._suspects = deque(suspects)
         self._redis = redis
+        self._kept = kept
         self._convict = convict
         self._at_trial: Suspect | None = None
+        self._convicted: list[tuple[Suspect, UnitOfWork]] = []  # and perhaps not buried yet
 
     def release(self) -> None:
         """The suspect has run to its end, well or not: it killed nobody."""
@@ -81,20 +85,34 @@ class SuspectFetcher(Fetcher):
         return super()._take(order, [[suspect.raw]])
 
     def _bury(self, suspect: Suspect) -> None:
-        """Its turn comes again, after all others, where Redis refuses: it must not run meanwhile."""
+        """Where Redis refuses, the job is kept: it must not run meanwhile."""
+        work = UnitOfWork(suspect.queue, suspect.raw)
         self._held += 1
         try:
-            self._convict(UnitOfWork(suspect.queue, suspect.raw), _verdict(suspect))
-        except BaseException:
+            self._convict(work, _verdict(suspect))
+        except BaseException:  # its turn comes again, after all others
             self._suspects.append(suspect._replace(identity=self._identity))
             raise
         finally:
             super().release()
-        self._log(suspect)
-        self._forget_crashes(suspect)  # whoever retries it from the dead set begins anew
+        self._convicted.append((suspect, work))
+        self._close_cases()
+
+    def _close_cases(self) -> None:
+        waiting = [(suspect, work) for suspect, work in self._convicted if self._kept.holds(work)]
+        for suspect, work in self._convicted:
+            if not self._kept.holds(work):
+                self._log(suspect)
+                self._forget_crashes(suspect)  # whoever retries it from the dead set begins anew
+        self._convicted = waiting
 
     def _wait_idle(self, free: int) -> None:
-        if not self._suspects:
+        self._close_cases()
+        if self._suspects:
+            return
+        if self._kept.works():  # were this process to end, they would run among others
+            self._wake.wait(POLL_SKIPPED)
+        else:
             self.quiet()
 
     def _forget_crashes(self, suspect: Suspect) -> None:

@@ -18,7 +18,7 @@ from sidekiq_py.api.morgue import DeadLimits
 from sidekiq_py.audit import Audit
 from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
-from sidekiq_py.component import ErrorReporter, RedisState
+from sidekiq_py.component import Component, ErrorReporter, RedisState
 from sidekiq_py.config import Config
 from sidekiq_py.dialect import Dialect
 from sidekiq_py.errors import PoisonPill
@@ -28,6 +28,7 @@ from sidekiq_py.forked import Forks
 from sidekiq_py.heartbeat import Heartbeat
 from sidekiq_py.idle_wait import longest_wait
 from sidekiq_py.job_logger import JobLogger
+from sidekiq_py.kept_jobs import KeptJobs
 from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import Manager
 from sidekiq_py.metrics.execution import ExecutionTracker
@@ -39,6 +40,7 @@ from sidekiq_py.redis_connection import RedisConnection, RedisPool
 from sidekiq_py.registry import Registry
 from sidekiq_py.rescuer import Sweeper
 from sidekiq_py.scheduled import Poller, poll_interval
+from sidekiq_py.settle import Settle
 from sidekiq_py.stall import StallWatch
 from sidekiq_py.suspect_fetcher import SuspectFetcher
 from sidekiq_py.sweep_loop import SweepLoop
@@ -85,6 +87,7 @@ class Wiring:
         self._tracker = ExecutionTracker()
         self.stall_watch = self._make_stall_watch()
         self.heartbeat = self._make_heartbeat()
+        self._kept = self._make_kept()
         self._parts = self._make_parts()
         self._fetchers: list[Fetcher] = []
         self.managers = [self._make_manager(name) for name in config.capsules]
@@ -93,8 +96,10 @@ class Wiring:
 
     def disconnect(self) -> None:
         """Close every connection. Only when all has ended."""
-        for each in (*self.managers, *self.background):
-            each.disconnect()
+        for manager in self.managers:
+            manager.disconnect()
+        for loop in self.background:
+            loop.disconnect()
         self.redis.close()
 
     def _make_stall_watch(self) -> StallWatch:
@@ -150,8 +155,12 @@ class Wiring:
     def _make_failures(self) -> FailureRecorder:
         config = self._config
         return FailureRecorder(
-            identity=self.info.identity,
-            redis=self.redis,
+            settle=Settle(
+                identity=self.info.identity,
+                redis=self.redis,
+                redis_state=self.redis_state,
+                kept=self._kept,
+            ),
             options=FailureOptions(
                 max_retries=config.max_retries,
                 dead_limits=self._dead_limits,
@@ -160,9 +169,16 @@ class Wiring:
                 death_handlers=config.death_handlers,
             ),
             clock=self._clock,
-            redis_state=self.redis_state,
             report=self.report,
             surroundings=self.heartbeat,
+        )
+
+    def _make_kept(self) -> KeptJobs:
+        return KeptJobs(
+            redis=self.redis,
+            every=self.heartbeat.every,
+            redis_state=self.redis_state,
+            report=self.report,
         )
 
     def _make_manager(self, capsule_name: str) -> Manager:
@@ -178,7 +194,11 @@ class Wiring:
         }
         if self._suspects:
             fetcher: Fetcher = SuspectFetcher(
-                self._suspects, redis=self.redis, convict=self._convict, **surroundings
+                self._suspects,
+                redis=self.redis,
+                kept=self._kept,
+                convict=self._convict,
+                **surroundings,
             )
         else:
             fetcher = Fetcher(**surroundings)
@@ -189,10 +209,10 @@ class Wiring:
         handler = self._registry.get(str(parse(work.raw)["class"]))
         self._parts.failures.convicted(work, error, handler)
 
-    def _make_background(self) -> list[Poller | Audit | SweepLoop]:
+    def _make_background(self) -> list[Component]:
         if self._poller is None:
-            return []
-        loops: list[Poller | Audit | SweepLoop] = [self._poller, self._make_audit()]
+            return [self._kept]
+        loops: list[Component] = [self._poller, self._make_audit(), self._kept]
         return loops if self._line else [*loops, self._make_sweep_loop()]
 
     def _make_poller(self) -> Poller:
@@ -218,6 +238,7 @@ class Wiring:
             connection=self._config.redis.connect(),
             fetchers=self._fetchers,
             work_state=self.work_state,
+            kept=self._kept,
             every=self.heartbeat.every,
             redis_state=self.redis_state,
             report=self.report,

@@ -257,19 +257,28 @@ def test_a_queue_whose_key_is_no_list_is_named_once_and_the_others_are_served(st
 
 
 @pytest.mark.row("D13")
-def test_a_retry_set_that_is_no_sorted_set_costs_no_job(stage: Stage):
-    stage.raw.set("retry", "broken")
+@pytest.mark.parametrize(("key", "retry"), [("retry", True), ("dead", 0)])
+def test_a_failure_that_redis_refuses_is_recorded_once_the_key_is_repaired_without_a_restart(
+    stage: Stage, key: str, retry: object
+):
+    stage.raw.set(key, "broken")
     stage.let("go")
 
-    server = stage.start(HANDLERS)
-    pushed = stage.push("Fail", "go")
-    server.wait_for_log("WRONGTYPE")
+    server = stage.start(HANDLERS, environ={"SIDEKIQ_HEARTBEAT_TTL": "2"})
+    worker = server.worker_pid
+    pushed = stage.push("Fail", "go", retry=retry)
+    server.wait_for_log(f"the key '{key}' is no sorted set (WRONGTYPE")
     stage.push("Canary", "one")
     stage.wait_for_note("canary one")
-
     eventually(lambda: stage.claimed() == [pushed], LONG)
+    stage.raw.delete(key)
+
+    stage.wait_until_settled()
+    assert [json.loads(raw)["retry_count"] for raw in stage.retries() + stage.dead()] == [0]
+    assert stage.notes.count("failing") == 1
+    assert server.log.count("is no sorted set") == server.log.count("ValueError: on purpose") == 1
+    assert server.worker_pid == worker
     assert server.stop() == 0
-    assert [json.loads(raw)["class"] for raw in stage.queue()] == ["Fail"]
 
 
 @pytest.mark.row("C12")

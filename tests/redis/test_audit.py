@@ -16,6 +16,7 @@ from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.fetch import Fetcher
+from sidekiq_py.kept_jobs import KeptJobs
 from sidekiq_py.redis_connection import RedisOptions
 from sidekiq_py.work_state import Running, WorkState
 from tests.redis.parts import IDENTITY, Reports, Surroundings, soon
@@ -31,6 +32,7 @@ class Bench:
         self.fetchers: list[Fetcher] = []
         self.work_state = WorkState()
         self.parts = {"redis_state": RedisState(Clock()), "report": ErrorReporter([Reports()])}
+        self.kept = KeptJobs(redis=options.connect(), every=10.0, **self.parts)
         raw.hset(IDENTITY, "info", "{}")
 
     def fetcher(self, *queues: str, concurrency: int = 1) -> Fetcher:
@@ -51,6 +53,7 @@ class Bench:
             connection=self.options.connect(),
             fetchers=self.fetchers,
             work_state=self.work_state,
+            kept=self.kept,
             every=10.0,
             **self.parts,
         )

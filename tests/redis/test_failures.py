@@ -18,13 +18,15 @@ from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.dialect import Dialect
-from sidekiq_py.errors import InvalidPayload, RedisError, UnknownJobClass
+from sidekiq_py.errors import InvalidPayload, UnknownJobClass
 from sidekiq_py.failures import MOST_HAND_BACKS, FailureOptions, FailureRecorder
 from sidekiq_py.job_retry import Discard, Kill, Retry
+from sidekiq_py.kept_jobs import KeptJobs
 from sidekiq_py.payload import decode_backtrace
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
 from sidekiq_py.registry import Handler
 from sidekiq_py.scripts import load
+from sidekiq_py.settle import Settle
 from tests.golden import VERSIONS, golden
 from tests.helpers import StillClock, full
 from tests.redis.parts import IDENTITY, NOW, Reports, Surroundings
@@ -45,13 +47,13 @@ class Harness:
         self.options: dict[str, Any] = {}
 
     def recorder(self, clock: Clock | None = None) -> FailureRecorder:
+        report, redis_state = ErrorReporter([self.reports]), RedisState(self.clock)
+        self.kept = KeptJobs(redis=self.redis, every=10.0, redis_state=redis_state, report=report)
         return FailureRecorder(
-            identity=IDENTITY,
-            redis=self.redis,
+            settle=Settle(identity=IDENTITY, redis=self.redis, redis_state=redis_state, kept=self.kept),
             options=FailureOptions(**self.options),
             clock=clock or self.clock,
-            redis_state=RedisState(self.clock),
-            report=ErrorReporter([self.reports]),
+            report=report,
             surroundings=self.surroundings,
         )
 
@@ -664,14 +666,99 @@ def test_of_two_equal_payloads_each_failure_takes_one(harness):
     assert harness.raw.zcard("retry") == 1
 
 
+@pytest.mark.row("D13")
 @pytest.mark.parametrize(("key", "retry"), [("retry", True), ("dead", 0)])
-def test_a_set_of_another_type_leaves_the_job_claimed_and_the_error_seen(harness, key, retry):
+def test_a_job_whose_record_is_refused_is_recorded_as_decided_once_the_key_is_gone(
+    harness: Harness, caplog, key: str, retry: object
+):
+    asked: list[str] = []
+    told: list[Any] = []
+    harness.options["death_handlers"] = [lambda job, error: told.append(job)]
     harness.raw.set(key, "x")
+    work = harness.claim(encode(job(retry=retry)))
 
-    with pytest.raises(RedisError, match="WRONGTYPE"):
-        harness.fail(job(retry=retry))
+    hooks = handler(
+        retry_in=lambda *_: asked.append("retry_in"), retries_exhausted=lambda *_: asked.append("exhausted")
+    )
+    outcome = harness.recorder().failed(work, ValueError("boom"), hooks)
+    for _ in range(3):
+        harness.kept.tick()
+    assert harness.claims() == [work.raw]
+    assert told == []
+    harness.raw.delete(key)
+    harness.kept.tick()
 
-    assert harness.claims() == [encode(job(retry=retry))]
+    stored = harness.stored(key)
+    assert (stored["error_message"], stored["retry_count"]) == ("boom", 0)
+    assert asked == ["exhausted" if key == "dead" else "retry_in"]
+    assert len(told) == (1 if key == "dead" else 0)
+    assert outcome.verdict == (Kill() if key == "dead" else Retry(harness.only(key)[1]))
+    assert harness.kept.works() == []
+    assert caplog.text.count(f"the key '{key}' is no sorted set (WRONGTYPE") == 1
+
+
+def test_each_trouble_of_a_key_is_told_once(harness: Harness, caplog):
+    recorder = harness.recorder()
+    for _ in range(2):
+        harness.raw.set("retry", "x")
+        for _ in range(3):
+            recorder.failed(harness.claim(encode(job())), ValueError("boom"), None)
+            harness.kept.tick()
+        harness.raw.delete("retry")
+        harness.kept.tick()
+
+    assert caplog.text.count("the key 'retry' is no sorted set") == 2
+
+
+def test_a_refused_drop_tells_the_death_handlers_when_it_works(harness: Harness, caplog):
+    told: list[Any] = []
+    harness.options["death_handlers"] = [lambda job, error: told.append(job)]
+    work, claim = UnitOfWork("default", encode(job(retry=False))), keys.claim(IDENTITY, "default")
+    harness.raw.set(claim, "x")
+
+    harness.recorder().failed(work, ValueError("boom"), None)
+    assert told == []
+    harness.raw.delete(claim)
+    harness.claim(work.raw)
+    harness.kept.tick()
+
+    assert len(told) == 1
+    assert harness.claims() == []
+    assert f"the key '{claim}' is no list" in caplog.text
+
+
+@pytest.mark.parametrize("count", [0, MOST_HAND_BACKS])
+def test_a_refused_hand_back_is_handed_back_later_or_fails_when_that_was_too_often(
+    harness: Harness, count: int
+):
+    harness.options["unknown"] = "handback"
+    harness.raw.set(keys.hand_backs("j1"), count)
+    harness.raw.set("schedule", "x")
+
+    harness.fail(job(), UnknownJobClass("A"))
+    harness.kept.tick()
+    harness.raw.delete("schedule")
+    harness.kept.tick()
+
+    assert harness.stored("retry" if count else "schedule")["jid"] == "j1"
+    assert harness.kept.works() == []
+
+
+def test_a_kept_job_waits_for_an_outage_to_end_and_is_not_forgotten(harness: Harness):
+    recorder = harness.recorder()
+    harness.raw.set("retry", "x")
+    recorder.failed(harness.claim(encode(job())), ValueError("boom"), None)
+    harness.raw.delete("retry")
+    harness.raw.execute_command("REPLICAOF", "127.0.0.1", "1")
+    try:
+        tick = gevent.spawn(harness.kept.tick)
+        gevent.sleep(0.2)
+        assert len(harness.kept.works()) == 1
+    finally:
+        harness.raw.execute_command("REPLICAOF", "NO", "ONE")
+    tick.get(timeout=30)
+
+    assert harness.stored("retry")["jid"] == "j1"
 
 
 @pytest.mark.row("D3")
