@@ -6,7 +6,7 @@ Ruby twin: Sidekiq::Processor.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -91,9 +91,11 @@ class Processor:
             self._parts.report.log(error, {"context": "a processor died with its job, and is replaced"})
 
     def _fails_plainly(self, work: UnitOfWork, error: BaseException) -> bool:
-        """Record the failure once more, without the handler's hooks; whether that worked."""
+        """Record the failure once more, without the handler's hooks: they may have been asked. Did it work?"""
         try:
-            self._parts.failures.failed(work, error, None)
+            handler = self._parts.registry.get(parse(work.raw)["class"])
+            plain = handler and replace(handler, retry_in=None, retries_exhausted=None)
+            self._parts.failures.failed(work, error, plain)
         except BaseException:
             return False
         self._fetcher.release()

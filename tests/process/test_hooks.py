@@ -289,6 +289,35 @@ def leak():
     assert server.stop() == 0
 
 
+def test_a_job_whose_processor_dies_while_it_is_recorded_counts_by_its_handler_s_options(stage: Stage):
+    server = stage.start(
+        """
+import gevent
+
+@job("Leak", retry=7)
+def leak():
+    gevent.spawn_later(0.4, gevent.getcurrent().kill, SystemExit(3))
+    note("leaks")
+    wait_for("go")
+    raise ValueError("bad")
+
+@leak.retry_in
+def retry_in(count, error, payload):
+    note("asked")
+"""
+    )
+    stage.push("Leak", jid="c" * 24, retry=None)
+    stage.wait_for_note("leaks")
+    stage.raw.execute_command("CLIENT", "PAUSE", "1000", "ALL")
+    stage.let("go")
+
+    assert stage.retry_of("c" * 24)["retry"] == 7
+    assert_at_work(stage)
+    assert stage.notes.count("asked") == 1
+    assert server.log.count("a processor died with its job, and is replaced") == 1
+    assert server.stop() == 0
+
+
 def test_idle_processors_are_interrupted_in_silence(stage: Stage):
     """Redis keeps the fetch from telling them that nothing more will come."""
     server = stage.start("", "-c", "3", "-t", "0.2")
