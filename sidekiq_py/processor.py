@@ -91,7 +91,7 @@ class Processor:
             self._parts.report.log(error, {"context": "a processor died with its job, and is replaced"})
 
     def _fails_plainly(self, work: UnitOfWork, error: BaseException) -> bool:
-        """Record the failure once more, without the handler's hooks: they may have been asked. Did it work?"""
+        """Record the failure once more, but ask no hook again; whether that worked."""
         try:
             handler = self._parts.registry.get(parse(work.raw)["class"])
             plain = handler and replace(handler, retry_in=None, retries_exhausted=None)
