@@ -263,7 +263,24 @@ class Supervisor:
             self._code = death.exit_code
             self._stop("TERM")
         for place in self._places:
+            if worker is place.successor and self._kill_at is None:
+                self._end_renewal(worker, asked_again=place.wants_renewal)
             place.ended(worker)
+
+    def _end_renewal(self, worker: WorkerProcess, *, asked_again: bool) -> None:
+        """What one new worker can't boot from, the next can't either: the old ones go on."""
+        if asked_again:
+            logger.error(
+                "worker %d could not boot; the restart that was asked for meanwhile begins", worker.pid
+            )
+            return
+        for place in self._places:
+            place.wants_renewal = False
+        logger.error(
+            "the rolling restart ends here: worker %d could not boot. The old workers go on; the next USR2 "
+            "or HUP tries again",
+            worker.pid,
+        )
 
     def _is_as_wanted(self, worker: WorkerProcess, death: Death) -> bool:
         """Whether the death needs no word: it was asked for, or the worker has said itself what is wrong."""

@@ -86,7 +86,6 @@ class WorkerPlace:
         """A worker has ended, this place's or another's."""
         if worker is self.successor:
             self.successor = None
-            logger.error("the rolling restart ends here: worker %d could not boot", worker.pid)
         if worker is self.worker:
             self.worker = None
             now = self._clock.monotonic()

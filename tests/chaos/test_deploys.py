@@ -77,6 +77,45 @@ def test_a_rolling_restart_into_broken_code_leaves_the_old_worker_at_work(ruin: 
     assert server.stop() == 0
 
 
+def test_a_rolling_restart_ends_with_the_first_boot_that_fails_and_the_next_one_tries_again(ruin: Ruin):
+    server = ruin.start("-p", "3")
+    eventually(lambda: len(ruin.identities()) == 3, LONG)
+    old = set(server.worker_pids)
+    handlers = ruin.stage.directory / "server0_handlers.py"
+    code = handlers.read_text()
+    handlers.write_text(code + "\nnote('tries')\nraise RuntimeError('broken')\n")
+
+    server.signal("USR2")
+    server.wait_for_log("the rolling restart ends here")
+    rest(1.0)  # in which another would try
+    assert ruin.stage.notes.count("tries") == 1
+    assert set(server.worker_pids) == old
+
+    handlers.write_text(code)
+    server.signal("USR2")
+    eventually(lambda: server.log.count("takes over from") == 3, LONG)
+    assert server.stop() == 0
+    assert server.log.count("The old workers go on; the next USR2 or HUP tries again") == 1
+
+
+def test_a_rolling_restart_asked_for_while_a_broken_one_boots_is_not_forgotten(ruin: Ruin):
+    server = ruin.start("-p", "2")
+    eventually(lambda: len(ruin.identities()) == 2, LONG)
+    handlers = ruin.stage.directory / "server0_handlers.py"
+    code = handlers.read_text()
+    handlers.write_text(code + "\nnote('boots')\nwait_for('boot')\nraise RuntimeError('broken')\n")
+
+    server.signal("USR2")
+    ruin.stage.wait_for_note("boots")
+    handlers.write_text(code)
+    server.signal("USR2")
+    eventually(lambda: server.log.count("got USR2") == 2, LONG)
+    ruin.stage.let("boot")
+
+    eventually(lambda: server.log.count("takes over from") == 2, LONG)
+    assert server.stop() == 0
+
+
 def test_a_worker_that_dies_while_its_successor_boots_gets_no_other(ruin: Ruin):
     server = ruin.start()
     old = server.worker_pid
