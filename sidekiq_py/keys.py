@@ -58,6 +58,11 @@ def hand_backs(jid: str) -> str:
     return f"sidekiq-py:hand-backs:{jid}"
 
 
+def rights(token: str) -> str:
+    """What a server tries its rights on while it starts; never longer than 60 s."""
+    return f"sidekiq-py:rights:{token}"
+
+
 def work(identity: str) -> str:
     """HASH thread id -> JSON {queue, payload, run_at}: what runs now; 60 s. Sidekiq 6.4.2 and later."""
     return f"{identity}:work"

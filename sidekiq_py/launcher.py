@@ -24,7 +24,7 @@ from sidekiq_py.errors import OUTAGE, HandlersNotLoaded, SidekiqError
 from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import CLEAN_UP_TIME
 from sidekiq_py.payload import error_message
-from sidekiq_py.redis_connection import ServerInfo, check_server
+from sidekiq_py.redis_connection import ServerInfo, check_rights, check_server
 from sidekiq_py.registry import Registry
 from sidekiq_py.signals import ORPHANED, STOP, Signals, refusal
 from sidekiq_py.stop import Stop
@@ -106,6 +106,7 @@ class Launcher:
         """
         connection = self._config.redis.connect()
         server = check_server(connection, self._clock.now)
+        check_rights(connection)
         connection.disconnect()
         self._introduce(server)
         defaults.use(self._config, clock=self._clock)

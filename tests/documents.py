@@ -69,3 +69,10 @@ def anchors(page: Path) -> set[str]:
     """What `#…` may name on a page."""
     headings = _HEADING.findall(_BLOCK.sub("", page.read_text(encoding="utf-8")))
     return {"#" + re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def least_rights() -> list[str]:
+    """The rights that docs/configuration.md gives a Redis user."""
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    [rights] = re.findall(r"ACL SETUSER worker on >secret (.*?)\n```", page, re.DOTALL)
+    return str(rights).replace("\\\n", " ").split()

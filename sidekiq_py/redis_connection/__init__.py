@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sidekiq_py.redis_connection.options import RedisOptions
 from sidekiq_py.redis_connection.pool import RedisPool
+from sidekiq_py.redis_connection.rights import check_rights
 from sidekiq_py.redis_connection.server_check import ServerInfo, check_server
 from sidekiq_py.redis_connection.verbs import Arg, Command, Redis, Reply, usable
 
@@ -24,6 +25,7 @@ __all__ = [
     "RedisPool",
     "Reply",
     "ServerInfo",
+    "check_rights",
     "check_server",
     "usable",
 ]

@@ -35,6 +35,7 @@ PREFIX_OF_CLASS: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 # Redis 6 wraps the error of a command inside a script: "… @user_script: 1: -OOM command not allowed …"
 INSIDE_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -?([A-Z]+) ")
+REFUSED_IN_SCRIPT: Final = re.compile(r"The user executing the script can't|ACL failure in script")
 NO_MORE_CLIENTS: Final = "max number of clients reached"
 NO_PASSWORD_SET: Final = "without any password configured"
 NO_SUCH_DATABASE: Final = "DB index is out of range"
@@ -74,7 +75,7 @@ def _classified(prefix: str, text: str, address: Address) -> RedisError | RedisD
 
 def _advice(prefix: str, text: str, address: Address) -> str:
     """What to do about a refusal of user, password or command."""
-    who = f"user {address.username!r}" if address.username else "the default user"
+    who = address.user
     if prefix == "NOPERM":
         return f"Redis at {address} lets {who} do less than Sidekiq needs: allow it with ACL SETUSER"
     if NO_PASSWORD_SET in text:
@@ -103,5 +104,7 @@ def _prefix_and_text(error: Exception, text: str) -> tuple[str, str]:
         if isinstance(error, kind):
             known = getattr(error, "status_code", None) or prefix
             return known, text if text.startswith(known) else f"{known} {text}"
+    if REFUSED_IN_SCRIPT.search(text):
+        return "NOPERM", f"NOPERM {text}"
     inner = INSIDE_SCRIPT.search(text)
     return inner.group(1) if inner else text.partition(" ")[0], text

@@ -51,6 +51,11 @@ class Address:
         found = {self.password, self.sentinel_password, self.tls.get("ssl_password")}
         return tuple(sorted((secret for secret in found if secret), key=len, reverse=True))
 
+    @property
+    def user(self) -> str:
+        """As a sentence names who connects."""
+        return f"user {self.username!r}" if self.username else "the default user"
+
     def hide_secrets(self, text: str) -> str:
         """The text without any of our passwords: some errors of servers repeat what they were sent.
 

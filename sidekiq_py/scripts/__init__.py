@@ -44,5 +44,10 @@ class Script:
 
 @functools.cache
 def load(name: str) -> Script:
-    """The script in `scripts/<name>.lua`, read once per process."""
-    return Script(name, Path(__file__).with_name(f"{name}.lua").read_text("utf-8"))
+    """The script in `scripts/<name>.lua`, read once per process, with `must_be_allowed` if it calls that."""
+    text = _read(name)
+    return Script(name, _read("must_be_allowed") + text if "must_be_allowed(" in text else text)
+
+
+def _read(name: str) -> str:
+    return Path(__file__).with_name(f"{name}.lua").read_text("utf-8")

@@ -6,6 +6,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   return 'FENCED'
 end
 redis.call('LLEN', KEYS[3]) -- raises WRONGTYPE here, while the job is still where it was
+must_be_allowed('LPUSH', KEYS[3], '')
 if redis.call('LREM', KEYS[2], -1, ARGV[1]) == 0 then
   return 0
 end

@@ -6,6 +6,7 @@
 --
 -- The trim removes ranks 0 to -most, as Ruby's does: at most (most - 1) jobs stay.
 redis.call('ZCARD', KEYS[2]) -- raises WRONGTYPE here, while every job is still in its source
+must_be_allowed('ZADD', KEYS[2], 'XX', 'NX', 0, '')
 local moved = {}
 for i = 5, #ARGV, 2 do
   local held

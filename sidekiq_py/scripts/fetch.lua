@@ -34,6 +34,7 @@ local function look(i)
 end
 
 local jobs, bytes = 0, 0
+local is_allowed = false
 
 -- As many as will fit, going by the size of those seen so far; the first one tells.
 local function chunk(count)
@@ -52,6 +53,10 @@ local function take(i, most)
     look(i)
   end
   local count = math.min(most, room[i], left)
+  if count > 0 and not is_allowed then
+    must_be_allowed('LPUSH', KEYS[2 + n + i], '')
+    is_allowed = true
+  end
   while count > 0 and bytes < most_bytes do
     local payloads = redis.call('RPOP', KEYS[2 + i], chunk(count))
     if not payloads then

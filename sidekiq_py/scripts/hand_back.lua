@@ -5,6 +5,9 @@
 -- is claimed then as before.
 redis.call('ZCARD', KEYS[2]) -- raises WRONGTYPE here, while the job is still claimed; so does the next line
 local count = tonumber(redis.call('GET', KEYS[3]) or 0) or 0
+must_be_allowed('RPUSH', KEYS[1], '')
+must_be_allowed('SET', KEYS[3], '', 'NX', 'XX')
+must_be_allowed('ZADD', KEYS[2], 'XX', 'NX', 0, '')
 if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then
   return 0
 end

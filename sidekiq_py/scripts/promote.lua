@@ -3,6 +3,8 @@
 -- KEYS: sorted set, queues. ARGV: for each job: member, queue name, payload to push ("" drops the job).
 -- Returns how many moved. A job whose queue's key is no list stays where it is.
 redis.call('SCARD', KEYS[2]) -- raises WRONGTYPE here, while every job is still in the set
+must_be_allowed('SADD', KEYS[2], '')
+must_be_allowed('LPUSH', KEYS[2], '')
 local moved = 0
 for i = 1, #ARGV, 3 do
   local queue = 'queue:' .. ARGV[i + 1]

@@ -2,6 +2,7 @@
 -- KEYS: claim list, queue list. ARGV: payloads, the one to run last first.
 -- Returns how many went back.
 redis.call('LLEN', KEYS[2]) -- raises WRONGTYPE here, while every job is still claimed
+must_be_allowed('RPUSH', KEYS[1], '')
 local moved = 0
 for i = 1, #ARGV do
   if redis.call('LREM', KEYS[1], -1, ARGV[i]) == 1 then

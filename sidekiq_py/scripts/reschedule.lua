@@ -2,6 +2,7 @@
 -- KEYS: claim list, sorted set. ARGV: payload as claimed, payload to store, score.
 -- Returns 1 when it moved, 0 when the claim was not ours any more.
 redis.call('ZCARD', KEYS[2]) -- raises WRONGTYPE here, while the job is still claimed
+must_be_allowed('ZADD', KEYS[2], 'XX', 'NX', 0, '')
 if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then
   return 0
 end

@@ -6,6 +6,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   return -1
 end
 redis.call('LLEN', KEYS[3]) -- raises WRONGTYPE here, while every job is still claimed
+must_be_allowed('RPUSH', KEYS[2], '')
 local moved = 0
 for i = 1, #ARGV do
   if redis.call('LREM', KEYS[2], -1, ARGV[i]) == 1 then

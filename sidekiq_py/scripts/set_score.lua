@@ -2,6 +2,7 @@
 -- Returns 1 when it was there, else 0.
 --
 -- ZREM comes first: a script whose first write frees memory may go on writing at maxmemory.
+must_be_allowed('ZADD', KEYS[1], 'XX', 'NX', 0, '')
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then
   return 0
 end

@@ -125,6 +125,31 @@ def test_a_worker_that_dies_when_redis_is_full_costs_no_job_and_the_server_stops
     assert each_ruin.identities() == []
 
 
+@pytest.mark.row("C15")
+def test_a_stop_without_the_right_to_put_jobs_back_leaves_them_to_be_rescued(each_ruin: Ruin):
+    raw: Any = each_ruin.stage.raw
+    raw.execute_command("ACL", "SETUSER", "worker", "reset", "on", ">secret", "~*", "&*", "+@all")
+    url = each_ruin.stage.redis_url
+    each_ruin.stage.redis_url += "?username=worker&password=secret"
+    server = each_ruin.start("-c", "4", "-t", "1")
+    jobs = each_ruin.push("Until", "go", count=3)
+    failing = each_ruin.push("Fails", "fail")
+    each_ruin.wait_until_running(4)
+
+    raw.execute_command("ACL", "SETUSER", "worker", "-rpush", "-lpush", "-zadd", "-sadd")
+    each_ruin.stage.let("fail")
+    server.wait_for_log("NOPERM")
+    server.stop()
+    each_ruin.stage.let("go")
+    each_ruin.stage.redis_url = url
+    each_ruin.start("-c", "4")
+
+    each_ruin.wait_until_ended(jobs)
+    eventually(lambda: len(each_ruin.stage.retries()) == 1, LONG)
+    assert each_ruin.stage.retry_of(jid(failing[0]))["retry_count"] == 0
+    each_ruin.wait_until_clean()
+
+
 @pytest.mark.row("D4", "D17")
 @pytest.mark.parametrize("at", [None, 4102444800.0], ids=["now", "later"])
 def test_a_push_to_a_full_redis_fails_clearly_and_stores_nothing(each_ruin: Ruin, at: float | None):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import pytest
 from sidekiq_py import Client
 from sidekiq_py.api import DeadSet, RetrySet, ScheduledSet, Stats
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
-from tests.documents import ROOT
+from tests.documents import least_rights
 from tests.helpers import eventually
 from tests.process import stage as stages
 from tests.process.stage import LONG, Stage
@@ -39,10 +38,8 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     kind: Kind = request.param
     server = start_server(kind, tmp_path / "redis")
     built = stages.on(server, tmp_path)
-    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    [rights] = re.findall(r"ACL SETUSER worker on >secret (.*?)\n```", page, re.DOTALL)
     raw: Any = built.raw
-    raw.execute_command("ACL", "SETUSER", "worker", "on", ">secret", *rights.replace("\\\n", " ").split())
+    raw.execute_command("ACL", "SETUSER", "worker", "on", ">secret", *least_rights())
     built.redis_url += "?username=worker&password=secret"
     yield built
     built.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as redis_py
@@ -301,3 +302,16 @@ def test_a_log_handler_that_raises_doesnt_make_the_server_deaf_for_ever(stage: S
     assert "failed" not in server.log
     assert server.log.count("raises ConnectionError: log service unreachable; it loses log lines") == 1
     assert server.stop() == 0
+
+
+@pytest.mark.row("C15", "K2")
+def test_a_right_that_is_missing_ends_the_start_and_is_named(stage: Stage):
+    raw: Any = stage.raw
+    raw.execute_command("ACL", "SETUSER", "worker", "reset", "on", ">secret", "~*", "+@all", "-rpush")
+    stage.redis_url += "?username=worker&password=secret"
+
+    server = stage.launch("")
+
+    assert server.wait() == 4
+    assert len(server.log.splitlines()) == 1
+    assert "doesn't let user 'worker' run RPUSH" in server.log

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sidekiq_py import keys
-from sidekiq_py.errors import RedisError
+from sidekiq_py.errors import RedisAuthError, RedisError
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
 from sidekiq_py.scripts import load
 from tests.redis.parts import IDENTITY
@@ -118,7 +118,8 @@ def test_a_fetch_from_thirty_queues_asks_only_of_those_that_it_reaches(server):
     fetch(server, *queues, want=1)
 
     asked = calls(server)
-    assert (asked["llen"], asked["rpop"], asked["lpush"]) == (7 + 2, 1, 1)  # seven are empty
+    assert (asked["llen"], asked["rpop"]) == (7 + 2, 1)  # seven are empty
+    assert asked["lpush"] <= 2  # Redis 6.2 is tried first
 
 
 def calls(server: RedisPool) -> dict[str, int]:
@@ -230,3 +231,42 @@ def test_burying_says_which_jobs_it_moved(server):
 
     assert moved == [1, 3]
     assert server.call("ZRANGE", "dead", 0, -1, "WITHSCORES") == [b"1", b"9.5", b"three", b"9.5"]
+
+
+# -- rights that are missing ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory", ["enough", "full"])
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("requeue", "rpush"),
+        ("rescue", "rpush"),
+        ("adopt", "lpush"),
+        ("fetch", "lpush"),
+        ("bury", "zadd"),
+        ("reschedule", "zadd"),
+        ("set_score", "zadd"),
+        ("hand_back", "zadd"),
+        ("hand_back", "set"),
+        ("hand_back", "rpush"),
+        ("promote", "sadd"),
+        ("promote", "lpush"),
+        *((name, "lrem") for name in ("requeue", "rescue", "adopt", "hand_back")),
+    ],
+)
+def test_a_right_that_is_missing_leaves_the_job_where_it_is(server, matrix_server, name, right, memory):
+    server.call("LPUSH", claim("a"), ENTRY)
+    server.call("ZADD", "schedule", 1, ENTRY)
+    server.call("LPUSH", "queue:b", ENTRY)
+    server.call("ACL", "SETUSER", "worker", "reset", "on", ">secret", "~*", "+@all", f"-{right}")
+    worker = RedisPool(RedisOptions.from_url(matrix_server.url, username="worker", password="secret"))
+    before = {key: server.call("DUMP", key) for key in server.call("KEYS", "*")}
+
+    if memory == "full":
+        server.call("CONFIG", "SET", "maxmemory", 1)
+    with pytest.raises(RedisAuthError, match="allow it with ACL SETUSER"):
+        run(name)(worker)
+    server.call("CONFIG", "SET", "maxmemory", 0)
+
+    assert {key: server.call("DUMP", key) for key in server.call("KEYS", "*")} == before
