@@ -37,6 +37,7 @@ from sidekiq_py.version import VERSION
 
 if TYPE_CHECKING:
     from sidekiq_py.config import Config, configure_client, configure_server
+    from sidekiq_py.embedded import Embedded, configure_embed
     from sidekiq_py.run_async import run_async
 
 __version__ = VERSION
@@ -45,6 +46,7 @@ __all__ = [
     "ArgumentsMisfit",
     "Client",
     "Config",
+    "Embedded",
     "InvalidConfig",
     "InvalidHandler",
     "InvalidJob",
@@ -62,6 +64,7 @@ __all__ = [
     "UnknownJobClass",
     "__version__",
     "configure_client",
+    "configure_embed",
     "configure_server",
     "current_job",
     "job",
@@ -72,7 +75,9 @@ __all__ = [
 # `job` must not come this way: loading the module of that name would put itself in the function's place.
 _LATE = {
     "Config": "sidekiq_py.config",
+    "Embedded": "sidekiq_py.embedded",
     "configure_client": "sidekiq_py.config",
+    "configure_embed": "sidekiq_py.embedded",
     "configure_server": "sidekiq_py.config",
     "run_async": "sidekiq_py.run_async",
 }

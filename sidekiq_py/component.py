@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import gevent
 from gevent import GreenletExit
@@ -32,16 +32,19 @@ ErrorHandler: TypeAlias = Callable[[BaseException, Mapping[str, Any]], object]
 class ErrorReporter:
     """Tells every error handler of an unexpected error; a handler that fails itself is logged, no more.
 
+    `call` is how the application's code is called, in the place of `user_code.called`.
+
     Ruby twin: Sidekiq::Component#handle_exception.
     """
 
-    def __init__(self, handlers: Sequence[ErrorHandler] = ()) -> None:
+    def __init__(self, handlers: Sequence[ErrorHandler] = (), *, call: Callable[..., Any] = called) -> None:
         self._handlers = handlers
+        self._call = call
 
     def __call__(self, error: BaseException, context: Mapping[str, Any]) -> None:
         for handler in self._handlers:
             try:
-                called(handler, error, context)
+                self._call(handler, error, context)
             except BaseException as broken:
                 _log(f"the error handler {name_of(handler)} failed itself", broken)
 
@@ -64,7 +67,7 @@ class ErrorReporter:
         and a job that was put back while a hook of it ran is known by its claim. `strict` raises it again.
         """
         try:
-            return called(function, *arguments)
+            return cast(T, self._call(function, *arguments))
         except BaseException as error:
             self.log(error, context)
             if strict:

@@ -227,11 +227,11 @@ class Config:
 
         InvalidConfig names the one that fails; what it raised is the cause.
         """
-        self._apply(_server_hooks, "configure_server")
+        self.apply(_server_hooks, "configure_server")
 
     def apply_client_hooks(self) -> None:
         """The same for `@configure_client`."""
-        self._apply(_client_hooks, "configure_client")
+        self.apply(_client_hooks, "configure_client")
 
     def freeze(self) -> None:
         """Forbid any further change; there is a capsule from now on. Twice is once."""
@@ -244,7 +244,8 @@ class Config:
             capsule.freeze()
         self._frozen = True
 
-    def _apply(self, hooks: list[Configure], decorator: str) -> None:
+    def apply(self, hooks: list[Configure], decorator: str) -> None:
+        """Run these functions, which were given to that decorator; see `apply_server_hooks`."""
         for configure in hooks:
             if configure in self._configured:
                 continue

@@ -20,6 +20,12 @@ from sidekiq_py.option_values import CapsuleOptions, Misfit, shown
 
 ENVIRONMENT_VARIABLES: Final = ("APP_ENV", "RAILS_ENV", "RACK_ENV")
 DEFAULT_ENVIRONMENT: Final = "development"
+EMBEDDED_CONCURRENCY: Final = 2
+
+# What a server inside another program isn't told: the program decides.
+NOT_EMBEDDED: Final = frozenset(
+    {"config", "require", "processes", "max_memory", "max_jobs", "verbose", "log_level", "log_format"}
+)
 
 # What is left has types of its own, or is looked at when it is set.
 IN_CODE: Final = BY_NAME.keys() - {"config", "redis_url", "queues", "capsules"}
@@ -40,8 +46,7 @@ def resolve(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Conf
     files = [load_file(path, str(environment.value), environ) for path in paths]
     inner = [layer for file in files for layer in (file.section, file.top)]
     _fill(config, environment, [*outer, *inner, _fallback_layer(environ)])
-    if dyno := environ.get("DYNO"):
-        config.hostname, config.origins["hostname"] = dyno, "env DYNO"
+    _name_dyno(config, environ)
     config.files = [file.path for file in files if not file.is_empty]
     config.notices += [notice for file in files for notice in file.notices]
     return config
@@ -54,6 +59,20 @@ def client_config(environ: Mapping[str, str] | None = None) -> Config:
     for name in ("redis_url", "dialect"):
         if name in layer:
             _set(config, BY_NAME[name], layer[name])
+    return config
+
+
+def embedded_config(environ: Mapping[str, str] | None = None) -> Config:
+    """The config of a server inside another program: the environment, no file. Raises InvalidConfig.
+
+    Two jobs at once, unless told otherwise. Ruby twin: Sidekiq.configure_embed.
+    """
+    environ = os.environ if environ is None else environ
+    config = Config(concurrency=EMBEDDED_CONCURRENCY)
+    layer = _environment_layer(environ, config.notices)
+    given = {name: value for name, value in layer.items() if name not in NOT_EMBEDDED}
+    _fill(config, _environment([layer], environ), [given])
+    _name_dyno(config, environ)
     return config
 
 
@@ -82,6 +101,11 @@ def default_tag(require: str) -> str:
     if directory.name[:1].isdigit() and directory.parent.name == "releases":  # Capistrano
         return directory.parent.parent.name
     return directory.name
+
+
+def _name_dyno(config: Config, environ: Mapping[str, str]) -> None:
+    if dyno := environ.get("DYNO"):
+        config.hostname, config.origins["hostname"] = dyno, "env DYNO"
 
 
 def _argument_layer(arguments: Mapping[str, object]) -> Layer:

@@ -22,24 +22,37 @@ FAILED: Final = 1
 
 
 class Forks:
-    """Whether this process is a child of the server, forked by a handler; see `watch`."""
+    """Whether this process is a child of the server, forked by a handler; see `watch`.
 
-    def __init__(self) -> None:
+    Where jobs run in threads, the system keeps the one that forked, and there is no greenlet to keep.
+    """
+
+    def __init__(self, *, keeps_greenlet: bool = True) -> None:
+        self._keeps_greenlet = keeps_greenlet
         self.is_child = False
+        self._is_watching = False
 
-    def watch(self, give_up: Callable[[], object]) -> None:
+    def watch(self, give_up: Callable[[], object] = lambda: None) -> None:
         """From now on a child keeps only the greenlet that forked it, and no connection to Redis.
 
         `give_up` is called in it too.
         """
 
         def in_child() -> None:
+            if not self._is_watching:
+                return
             self.is_child = True
             give_up()
             let_go_of_inherited()
-            _keep_this_greenlet_alone()
+            if self._keeps_greenlet:
+                _keep_this_greenlet_alone()
 
+        self._is_watching = True
         os.register_at_fork(after_in_child=in_child)
+
+    def end(self) -> None:
+        """From now on a child is nobody's business."""
+        self._is_watching = False
 
 
 def leave(error: BaseException | None) -> NoReturn:

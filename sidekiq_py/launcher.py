@@ -29,6 +29,7 @@ from sidekiq_py.registry import Registry
 from sidekiq_py.signals import ORPHANED, STOP, Signals, refusal
 from sidekiq_py.stop import Stop
 from sidekiq_py.suspect_fetcher import alone_capsule
+from sidekiq_py.threads import Threads
 from sidekiq_py.wiring import READ_MARGIN, Wiring
 from sidekiq_py.worker_process import DRAIN, Line, News, Settings
 
@@ -39,7 +40,7 @@ LAST_RESORT: Final = 2.0  # seconds beyond timeout and clean-up until the proces
 
 
 class Launcher:
-    """One server process. `run` is its whole life; tests and embedders use `boot`, `quiet` and `stop`."""
+    """One server process. `run` is its whole life; an embedded one is told to `boot`, `quiet` and `stop`."""
 
     def __init__(
         self,
@@ -49,6 +50,8 @@ class Launcher:
         clock: Clock | None = None,
         job_levels: JobLevels | None = None,
         line: Line | None = None,
+        embedded: bool = False,
+        threads: Threads | None = None,
     ) -> None:
         self._suspects = line.suspects if line else ()
         if self._suspects:
@@ -57,6 +60,7 @@ class Launcher:
         self._line = line
         self._config = config
         self._registry = registry
+        self._embedded = embedded
         self._clock = clock or Clock()
         self._started_at = self._clock.monotonic()
         wired = Wiring(
@@ -65,6 +69,8 @@ class Launcher:
             clock=self._clock,
             job_levels=job_levels,
             line=line,
+            embedded=embedded,
+            threads=threads,
             on_beat=self._on_beat,
         )
         self._wired = wired
@@ -91,7 +97,7 @@ class Launcher:
             line=self._line,
         )
         signals.start()
-        self._wired.forks.watch(give_up=signals.abandon)
+        self._wired.forks.watch(signals.abandon)
         try:
             self.boot()
             self._stop_wanted.wait()
@@ -104,11 +110,13 @@ class Launcher:
 
         Raises RedisDown, RedisAuthError or RedisError when Redis can't be used; nothing was started then.
         """
-        connection = self._config.redis.connect()
+        connection = self._wired.connect()
         server = check_server(connection, self._clock.now)
         check_rights(connection)
         connection.disconnect()
         self._introduce(server)
+        if self._embedded:
+            self._wired.forks.watch()
         defaults.use(self._config, clock=self._clock)
         self._fire("startup")
         self._heartbeat.beat()  # before the first fetch: peers rescue the claims of those who don't beat
@@ -160,7 +168,7 @@ class Launcher:
         self._work_state.requeued += sum(end.value or 0 for end in ends)
         code = self._sign_off()
         self._fire("exit")
-        self._disconnect()
+        self.disconnect()
         logger.info("%s", self._farewell(stopping_since))
         return code
 
@@ -231,7 +239,7 @@ class Launcher:
         self._wired.stall_watch.stop()
         self._heartbeat.stop()
         self._heartbeat.wait_until_ended()
-        connection = self._config.redis.connect()
+        connection = self._wired.connect()
         try:
             self._work_state.requeued += requeue_leftovers(connection, self.identity, self._config.all_queues)
             self._heartbeat.sign_off(connection)
@@ -260,7 +268,8 @@ class Launcher:
         if self._line is not None:
             self._line.tell(news)
 
-    def _disconnect(self) -> None:
+    def disconnect(self) -> None:
+        """Close every connection: when all has ended, or nothing could start."""
         self._wired.disconnect()
         defaults.use(None)
 

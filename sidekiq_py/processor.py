@@ -19,6 +19,7 @@ from sidekiq_py.errors import InvalidPayload, JobTimeout, Shutdown
 from sidekiq_py.failures import HANDED_BACK, FailureRecorder
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.forked import Forks, leave
+from sidekiq_py.interrupt import within
 from sidekiq_py.job_logger import JobLogger
 from sidekiq_py.job_retry import Retry
 from sidekiq_py.logger import current_tid, new_tid
@@ -26,6 +27,7 @@ from sidekiq_py.metrics.execution import ExecutionTracker
 from sidekiq_py.middleware import ServerMiddleware, compose
 from sidekiq_py.payload import Payload, parse
 from sidekiq_py.registry import Handler, Registry
+from sidekiq_py.threads import Threads
 from sidekiq_py.user_code import check_answer
 from sidekiq_py.work_state import Running, WorkState
 
@@ -46,6 +48,7 @@ class Parts:
     job_logger: JobLogger
     clock: Clock
     report: ErrorReporter
+    threads: Threads | None  # where jobs run; None: here, in the processor's greenlet
 
 
 class Processor:
@@ -113,7 +116,10 @@ class Processor:
         failed: bool | None = True
         try:
             started = parts.clock.monotonic()
-            error = self._perform(job, work)
+            if parts.threads is None:
+                error = self._perform(job, work)
+            else:
+                error = parts.threads.perform(self._perform, job, work)
             if parts.forks.is_child:
                 leave(error)
             ended = parts.clock.monotonic()
@@ -145,13 +151,30 @@ class Processor:
                 parts.job_logger.start(job)
             handler = parts.registry.lookup(job["class"])
             if parts.server_middleware:
-                perform = partial(_run, handler, job)
+                perform = partial(self._run, handler, job)
                 self._dropped = not _ran_inside(parts.server_middleware, job, work.queue, perform)
             else:
-                _run(handler, job)
+                self._run(handler, job)
         except BaseException as error:  # sys.exit, KeyboardInterrupt and kills too: they end the job, not us
             return error
         return None
+
+    def _run(self, handler: Handler, job: Payload) -> object:
+        if handler.timeout is not None:
+            answer = self._run_within(handler.timeout, handler, job)
+        else:
+            answer = handler.function(*handler.bind(job["args"]))
+        if answer is not None:
+            check_answer(handler.name, answer)
+        return answer
+
+    def _run_within(self, seconds: float, handler: Handler, job: Payload) -> object:
+        """Run the handler, and interrupt it when its time is over: where it waits, for it must give way."""
+        timeout = JobTimeout(f"{handler.name} ran for longer than its timeout, {seconds:g} s")
+        if self._parts.threads is not None:
+            return within(seconds, timeout, lambda: handler.function(*handler.bind(job["args"])))
+        with gevent.Timeout(seconds, timeout):
+            return handler.function(*handler.bind(job["args"]))
 
     def _settle(
         self, work: UnitOfWork, name: str, error: BaseException | None, elapsed: float
@@ -210,24 +233,6 @@ def _ran_inside(
 
     compose(links, (job, queue), noted)()
     return ran
-
-
-def _run(handler: Handler, job: Payload) -> object:
-    if handler.timeout is not None:
-        answer = _within(handler.timeout, handler, job)
-    else:
-        answer = handler.function(*handler.bind(job["args"]))
-    if answer is not None:
-        check_answer(handler.name, answer)
-    return answer
-
-
-def _within(seconds: float, handler: Handler, job: Payload) -> object:
-    """Run the handler, and interrupt it when its time is over: where it waits, for it must give way."""
-    with gevent.Timeout(
-        seconds, JobTimeout(f"{handler.name} ran for longer than its timeout, {seconds:g} s")
-    ):
-        return handler.function(*handler.bind(job["args"]))
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

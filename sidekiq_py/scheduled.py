@@ -28,6 +28,7 @@ from sidekiq_py.payload import Payload, fields, parse, rebuild, write_changes
 from sidekiq_py.redis_connection import Arg, RedisConnection
 from sidekiq_py.scripts import load
 from sidekiq_py.surroundings import Surroundings
+from sidekiq_py.user_code import called
 
 logger = logging.getLogger("sidekiq")
 
@@ -70,6 +71,7 @@ class Poller(Component):
         report: ErrorReporter,
         poll_interval: Callable[[int], float],
         dead_limits: DeadLimits,
+        call: Callable[..., Payload | None] = called,
     ) -> None:
         super().__init__(redis_state=redis_state, report=report)
         self._connection = connection
@@ -78,6 +80,7 @@ class Poller(Component):
         self._clock = clock
         self._poll_interval = poll_interval
         self._dead_limits = dead_limits
+        self._call = call
         self._complained: set[str] = set()
         self._healthy: set[str] = set()  # the sets that could be polled in this tick
         self._due = math.inf  # the earliest due time known, epoch seconds
@@ -172,7 +175,7 @@ class Poller(Component):
             return None
         before = parse(member)  # not a deep copy of `job`: that gives up on nesting that JSON allows
         try:
-            passed = self._prepare(job, now)
+            passed = self._call(self._prepare, job, now)
             if passed is None:
                 return Promotion(member, str(job.get("queue")), b"")
             stored = fields(member)

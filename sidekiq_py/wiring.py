@@ -5,6 +5,7 @@ Ruby twin: the constructors of Sidekiq::Launcher, Manager and Processor.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -44,8 +45,12 @@ from sidekiq_py.settle import Settle
 from sidekiq_py.stall import StallWatch
 from sidekiq_py.suspect_fetcher import SuspectFetcher
 from sidekiq_py.sweep_loop import SweepLoop
+from sidekiq_py.threads import Threads
+from sidekiq_py.user_code import called
 from sidekiq_py.work_state import Running, WorkState
 from sidekiq_py.worker_process import Line
+
+logger = logging.getLogger("sidekiq")
 
 READ_MARGIN: Final = 3.0  # seconds beyond a blocking command until its connection counts as dead
 OWN_CONNECTIONS: Final = 5  # that record failures; each is held for a round trip only
@@ -54,7 +59,8 @@ OWN_CONNECTIONS: Final = 5  # that record failures; each is held for a round tri
 class Wiring:
     """The parts of one server process, connected and not started. The launcher starts and stops them.
 
-    `background` are the loops beside managers and heartbeat, in the order in which they start.
+    `background` are the loops beside managers and heartbeat, in the order in which they start. `embedded`
+    says that this is somebody else's process, `threads` that gevent has not patched it.
     """
 
     def __init__(
@@ -65,6 +71,8 @@ class Wiring:
         clock: Clock,
         job_levels: JobLevels | None,
         line: Line | None,
+        embedded: bool,
+        threads: Threads | None,
         on_beat: Callable[[bool], object],
     ) -> None:
         self._config = config
@@ -73,14 +81,21 @@ class Wiring:
         self._job_levels = job_levels
         self._line = line
         self._suspects = line.suspects if line else ()
+        self._embedded = embedded
         self._on_beat = on_beat
         self._longest_wait = longest_wait(config.heartbeat_ttl)
-        self.forks = Forks()
+        self._threads = threads
+        self.forks = threads.forks if threads else Forks()
+        self.connect = partial(threads.connect, config.redis) if threads else config.redis.connect
         self.redis_state = RedisState(clock)
-        self.report = ErrorReporter(config.error_handlers)
-        self.info = ProcessInfo.of_this_process(config, now=clock.now(), is_alone=bool(self._suspects))
+        self._call = threads.called if threads else called
+        self.report = ErrorReporter(config.error_handlers, call=self._call)
+        self.info = ProcessInfo.of_this_process(
+            config, now=clock.now(), embedded=embedded, is_alone=bool(self._suspects)
+        )
         self.work_state = WorkState(table=line.table if line else None)
-        self.redis = RedisPool(config.redis, size=OWN_CONNECTIONS)
+        new_pool = threads.pool if threads else RedisPool
+        self.redis = new_pool(config.redis, size=OWN_CONNECTIONS)
         self._dead_limits = DeadLimits(
             max_jobs=config.dead_max_jobs, timeout_in_seconds=config.dead_timeout_in_seconds
         )
@@ -101,6 +116,7 @@ class Wiring:
         for loop in self.background:
             loop.disconnect()
         self.redis.close()
+        self.forks.end()
 
     def _make_stall_watch(self) -> StallWatch:
         return StallWatch(
@@ -124,9 +140,9 @@ class Wiring:
             report=self.report,
             dialect=Dialect(config.dialect) if config.dialect else None,
             on_beat=lambda is_first: hub_loop.run_callback_threadsafe(gevent.spawn, self._on_beat, is_first),
-            on_signal=lambda name: os.kill(os.getpid(), getattr(signal, f"SIG{name}")),
+            on_signal=_ignore_signal if self._embedded else _send_signal,
             on_due=lambda due: hub_loop.run_callback_threadsafe(self._hear_of_due, due),
-            show_title=_title_setter(),
+            show_title=(lambda _title: None) if self._embedded else _title_setter(),
         )
 
     def holder(self) -> tuple[str, Running] | None:
@@ -150,6 +166,7 @@ class Wiring:
             ),
             clock=self._clock,
             report=self.report,
+            threads=self._threads,
         )
 
     def _make_failures(self) -> FailureRecorder:
@@ -218,7 +235,7 @@ class Wiring:
     def _make_poller(self) -> Poller:
         config = self._config
         return Poller(
-            connection=config.redis.connect(),
+            connection=self.connect(),
             client_middleware=config.client_middleware,
             surroundings=self.heartbeat,
             clock=self._clock,
@@ -226,6 +243,7 @@ class Wiring:
             report=self.report,
             poll_interval=partial(poll_interval, config),
             dead_limits=self._dead_limits,
+            call=self._call,
         )
 
     def _hear_of_due(self, due: float) -> None:
@@ -235,7 +253,7 @@ class Wiring:
     def _make_audit(self) -> Audit:
         return Audit(
             identity=self.info.identity,
-            connection=self._config.redis.connect(),
+            connection=self.connect(),
             fetchers=self._fetchers,
             work_state=self.work_state,
             kept=self._kept,
@@ -245,7 +263,7 @@ class Wiring:
         )
 
     def _make_sweep_loop(self) -> SweepLoop:
-        connection = self._config.redis.connect()
+        connection = self.connect()
         return SweepLoop(
             Sweeper(connection, ttl=self._config.heartbeat_ttl, clock=self._clock),
             connection=connection,
@@ -254,7 +272,16 @@ class Wiring:
         )
 
     def _connect_for_fetch(self) -> RedisConnection:
-        return self._config.redis.connect(read_timeout=self._longest_wait + READ_MARGIN)
+        return self.connect(read_timeout=self._longest_wait + READ_MARGIN)
+
+
+def _send_signal(name: str) -> None:
+    os.kill(os.getpid(), getattr(signal, f"SIG{name}"))
+
+
+def _ignore_signal(name: str) -> None:
+    """As Ruby's does: only the program that it is in may end an embedded server."""
+    logger.warning("%s was left for this process, and is ignored: it is embedded in another program", name)
 
 
 def _title_setter() -> Callable[[str], object]:

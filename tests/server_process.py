@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -26,13 +26,24 @@ _IDENTITY = re.compile(r"identity (\S+:\d+:[0-9a-f]{12})")
 
 
 class ServerProcess:
-    """A running `sidekiq-py`. Its stdout and stderr are in `log` together, as an operator sees them."""
+    """A running `sidekiq-py`, or another `program` with a server in it.
 
-    def __init__(self, arguments: list[str], log: Path, environ: Mapping[str, str], cwd: Path) -> None:
+    Its stdout and stderr are in `log` together, as an operator sees them.
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        log: Path,
+        environ: Mapping[str, str],
+        cwd: Path,
+        *,
+        program: Sequence[str] = ("-m", "sidekiq_py"),
+    ) -> None:
         self.log_path = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sidekiq_py", *arguments],
+                [sys.executable, *program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -148,17 +159,37 @@ def run_sidekiq_py(
     """Start the command on a handlers file written to `directory`; returns at once. Kill what you start."""
     file = directory / f"{name}_handlers.py"
     file.write_text(textwrap.dedent(handlers))
+    return ServerProcess(
+        ["-r", str(file), *arguments],
+        directory / f"{name}.log",
+        environ_for(redis_url, environ),
+        directory,
+    )
+
+
+def run_program(
+    directory: Path,
+    redis_url: str,
+    text: str,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    name: str = "program",
+) -> ServerProcess:
+    """Start a program that embeds a server; returns at once. Kill what you start."""
+    file = directory / f"{name}.py"
+    file.write_text(textwrap.dedent(text))
+    log = directory / f"{name}.log"
+    return ServerProcess([*arguments], log, environ_for(redis_url, environ), directory, program=[str(file)])
+
+
+def environ_for(redis_url: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a server on this Redis, with nothing of ours from outside."""
     inherited = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(("REDIS_", "SIDEKIQ_", "RAILS_"))
     }
-    return ServerProcess(
-        ["-r", str(file), *arguments],
-        directory / f"{name}.log",
-        {**inherited, "PYTHONUNBUFFERED": "1", "REDIS_URL": redis_url, **(environ or {})},
-        directory,
-    )
+    return {**inherited, "PYTHONUNBUFFERED": "1", "REDIS_URL": redis_url, **(more or {})}
 
 
 def start_sidekiq_py(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -106,14 +106,17 @@ class RedisOptions:
         """The URL with *** for every password: safe in logs, errors and pages."""
         return masked(self.url)
 
-    def connect(self, *, read_timeout: float | None = None) -> RedisConnection:
+    def connect(
+        self, *, read_timeout: float | None = None, kind: Callable[..., RedisConnection] | None = None
+    ) -> RedisConnection:
         """A connection that opens its socket at the first call.
 
-        One that blocks (BLMOVE) needs a `read_timeout` longer than its block.
+        One that blocks (BLMOVE) needs a `read_timeout` longer than its block. `kind` is made as a
+        RedisConnection is.
         """
         from sidekiq_py.redis_connection.connection import RedisConnection  # redis-py is slow to import
 
-        return RedisConnection(
+        return (kind or RedisConnection)(
             self.address,
             connect_timeout=self.connect_timeout,
             read_timeout=self.read_timeout if read_timeout is None else read_timeout,

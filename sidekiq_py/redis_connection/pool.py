@@ -44,7 +44,7 @@ class RedisPool:
         if not shelf.permits.acquire(timeout=self.timeout):
             raise PoolExhausted(self._exhausted())
         try:
-            connection = shelf.take() or self.options.connect()
+            connection = shelf.take() or self._connect()
             try:
                 yield connection
             finally:
@@ -78,7 +78,19 @@ class RedisPool:
             self._place, self._pid = _place_for_shelf(), os.getpid()
         found: _Shelf | None = vars(self._place).get("shelf")
         # setdefault is one step: two threads that come first together get the same shelf.
-        return found or vars(self._place).setdefault("shelf", _Shelf(self.size))
+        return found or vars(self._place).setdefault("shelf", _Shelf(self._permits()))
+
+    def _connect(self) -> RedisConnection:
+        return self.options.connect()
+
+    def _permits(self) -> Any:
+        """A semaphore on which borrowers wait."""
+        if _under_gevent():
+            from gevent.lock import Semaphore  # only where gevent is at work already
+
+            # Python's own loses a wake-up when the greenlet that was to get it is killed at that moment.
+            return Semaphore(self.size)
+        return threading.BoundedSemaphore(self.size)
 
     def _exhausted(self) -> str:
         return (
@@ -93,8 +105,8 @@ class RedisPool:
 class _Shelf:
     """The connections of one process, or under gevent of one OS thread."""
 
-    def __init__(self, size: int) -> None:
-        self.permits = _semaphore(size)
+    def __init__(self, permits: Any) -> None:
+        self.permits = permits
         self.idle: list[RedisConnection] = []
         self.closed = False
 
@@ -138,12 +150,3 @@ def _place_for_shelf() -> Any:
     if _under_gevent():
         return sys.modules["gevent.monkey"].get_original("threading", "local")()
     return SimpleNamespace()
-
-
-def _semaphore(size: int) -> Any:
-    if _under_gevent():
-        from gevent.lock import Semaphore  # only where gevent is at work already
-
-        # Python's own loses a wake-up when the greenlet that was to get it is killed at that moment.
-        return Semaphore(size)
-    return threading.BoundedSemaphore(size)

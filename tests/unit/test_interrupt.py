@@ -1,0 +1,120 @@
+"""A native thread is interrupted in its call, never after it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from sidekiq_py.errors import JobTimeout, Shutdown
+from sidekiq_py.interrupt import Interruptible, within
+from tests.helpers import eventually
+
+
+def run_in_thread(call: Interruptible) -> Callable[[], tuple[object, BaseException | None]]:
+    outcomes: list[tuple[object, BaseException | None]] = []
+    threading.Thread(target=lambda: outcomes.append(call()), daemon=True).start()
+    return lambda: eventually(lambda: outcomes[0] if outcomes else None, 30)
+
+
+def spin_until(flag: threading.Event, begun: threading.Event) -> str:
+    begun.set()
+    while not flag.is_set():
+        time.sleep(0.001)
+    return "by itself"
+
+
+def test_what_a_call_returns_or_raises_is_its_outcome():
+    assert Interruptible(lambda: 5)() == (5, None)
+    value, error = Interruptible(lambda: 1 // 0)()
+    assert value is None
+    assert isinstance(error, ZeroDivisionError)
+
+
+def test_an_interrupt_is_raised_in_the_call():
+    begun = threading.Event()
+    call = Interruptible(spin_until, threading.Event(), begun)
+    outcome = run_in_thread(call)
+    begun.wait(30)
+
+    call.interrupt(Shutdown)
+
+    assert isinstance(outcome()[1], Shutdown)
+
+
+def test_an_interrupt_before_the_call_keeps_it_from_running():
+    ran: list[int] = []
+    call = Interruptible(ran.append, 1)
+
+    call.interrupt(Shutdown)
+
+    assert isinstance(call()[1], Shutdown)
+    assert ran == []
+
+
+def test_an_interrupt_runs_the_clean_up_of_the_call():
+    begun, cleaned = threading.Event(), threading.Event()
+
+    def job() -> None:
+        try:
+            spin_until(threading.Event(), begun)
+        finally:
+            cleaned.set()
+
+    call = Interruptible(job)
+    outcome = run_in_thread(call)
+    begun.wait(30)
+    call.interrupt(Shutdown)
+
+    assert isinstance(outcome()[1], Shutdown)
+    assert cleaned.is_set()
+
+
+def test_nothing_is_raised_in_the_thread_once_the_call_has_ended():
+    call = Interruptible(lambda: 5)
+    assert call() == (5, None)
+
+    call.interrupt(Shutdown)
+
+    for _ in range(1000):
+        time.sleep(0)
+
+
+def test_interrupts_at_the_moment_of_the_end_stay_in_the_call():
+    """Each ends one way or the other, and the thread, which goes on, is never hit outside of a call."""
+    calls = [Interruptible(lambda: sum(range(200))) for _ in range(3000)]
+    position = [0]
+    escaped: list[BaseException] = []
+    outcomes: list[BaseException | None] = []
+
+    def work() -> None:
+        try:
+            for number, call in enumerate(calls):
+                position[0] = number
+                outcomes.append(call()[1])
+        except BaseException as error:
+            escaped.append(error)
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    while worker.is_alive():
+        calls[position[0]].interrupt(Shutdown)
+    worker.join(30)
+
+    assert escaped == []
+    assert len(outcomes) == len(calls)
+    assert {type(error) for error in outcomes} <= {type(None), Shutdown}
+    assert any(isinstance(error, Shutdown) for error in outcomes)
+
+
+def test_a_function_within_its_time_is_left_alone():
+    assert within(30, JobTimeout("too long"), lambda: 5) == 5
+    with pytest.raises(ZeroDivisionError):
+        within(30, JobTimeout("too long"), lambda: 1 // 0)
+
+
+def test_a_function_over_its_time_gets_the_timeout_with_its_message():
+    with pytest.raises(JobTimeout, match="too long"):
+        within(0.05, JobTimeout("too long"), spin_until, threading.Event(), threading.Event())
