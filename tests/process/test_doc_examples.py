@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -202,3 +203,48 @@ def test_the_redis_of_docker_compose_starts_and_its_health_check_asks(tmp_path: 
     finally:
         server.terminate()
         server.wait()
+
+
+@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
+def test_the_embedded_example_in_gunicorn(
+    redis_client: redis_py.Redis, redis_url: str, tmp_path: Path, worker: str
+):
+    pytest.importorskip("gunicorn")
+    log, place = tmp_path / "log", tmp_path / "socket"
+    arguments = ["-m", "gunicorn", "app:app", "-k", worker, "-w", "2", "-b", f"unix:{place}"]
+    with log.open("wb") as output:
+        master = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=EXAMPLES / "embedded",
+            env={**environ(redis_url), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        eventually(lambda: redis_client.scard("processes") == 2, 60)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(place))
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert b"202 Accepted" in client.recv(1000)
+        eventually(lambda: "mail to bob@example.com" in log.read_text(), 60)
+    finally:
+        master.terminate()
+        assert master.wait(60) == 0, log.read_text()
+    assert redis_client.scard("processes") == 0
+    assert "Traceback" not in log.read_text()
+
+
+def test_the_programs_of_the_embedding_page_run_their_jobs(redis_url: str, tmp_path: Path):
+    write_files("docs/embedding.md", tmp_path)
+
+    assert "hello bob" in run_python(tmp_path, redis_url, "lifespan.py")
+    done = subprocess.run(
+        [sys.executable, "shop.py"],
+        cwd=tmp_path,
+        env=environ(redis_url),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "mail to bob@example.com" in done.stderr
