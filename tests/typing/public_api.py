@@ -12,10 +12,12 @@ from typing import Any, assert_type
 from sidekiq_py import (
     Client,
     Config,
+    Embedded,
     Job,
     Payload,
     RunningJob,
     configure_client,
+    configure_embed,
     configure_server,
     current_job,
     job,
@@ -121,6 +123,16 @@ def serve(config: Config) -> None:
 @configure_client
 def connect(config: Config) -> None:
     config.client_middleware.add(traced)
+
+
+@configure_embed
+def server(config: Config) -> None:
+    config.concurrency = 2
+
+
+assert_type(server, Embedded)
+assert_type(server.identity, str)
+configure_embed(5)  # type: ignore[arg-type]
 
 
 def test_something() -> None:
