@@ -16,6 +16,7 @@ import gevent
 from gevent.event import Event
 
 from sidekiq_py import banner, streams
+from sidekiq_py.blocking_libraries import blocking_libraries
 from sidekiq_py.claims import requeue_leftovers
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.clock import Clock
@@ -209,7 +210,7 @@ class Launcher:
             return
         for line in banner.boot_lines(self._config, server, self._registry.names(), identity=self.identity):
             logger.info("%s", line)
-        for sentence in server.warnings:
+        for sentence in (*server.warnings, *blocking_libraries()):
             logger.warning("%s", sentence)
 
     def _begin_stop(self) -> Stop:
