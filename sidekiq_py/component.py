@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import gevent
@@ -76,11 +77,12 @@ class ErrorReporter:
 
 
 def _log(sentence: str, error: BaseException) -> None:
-    """To the log, or where that fails too (a log handler is the application's), to stderr."""
+    """To the log, or where that fails too (a log handler is the application's), to stderr, or nowhere."""
     try:
         logger.error("%s: %s", sentence, error_message(error), exc_info=error)
     except BaseException as broken:
-        print(f"{sentence}: {error_message(error)}; not logged: {error_message(broken)}", file=sys.stderr)
+        with suppress(BaseException):  # the loops rely on it: what reports an error raises none
+            print(f"{sentence}: {error_message(error)}; not logged: {error_message(broken)}", file=sys.stderr)
 
 
 class RedisState:
@@ -170,18 +172,23 @@ class Component:
         backoff = Backoff()
         while not self._stopping.is_set():
             try:
-                pause = self.tick()
-                self._redis_state.is_up(self)
-                backoff.succeeded()
-            except OUTAGE as error:
-                self._redis_state.went_down(error, self)
-                pause = backoff.next_pause()
+                pause = self._pause_after_tick(backoff)
             except GreenletExit:
                 raise
-            except BaseException as error:  # one bad tick must not end the loop
+            except BaseException as error:  # neither a bad tick nor a line that can't be logged ends the loop
                 self._report.log(error, {"context": f"{type(self).__name__} failed"})
                 pause = LONGEST_PAUSE
             self._rest(pause)
+
+    def _pause_after_tick(self, backoff: Backoff) -> float:
+        try:
+            pause = self.tick()
+        except OUTAGE as error:
+            self._redis_state.went_down(error, self)
+            return backoff.next_pause()
+        self._redis_state.is_up(self)
+        backoff.succeeded()
+        return pause
 
     def _rest(self, seconds: float) -> None:
         self._stopping.wait(seconds)

@@ -190,7 +190,10 @@ class Fetcher:
             except OUTAGE as error:
                 if self._stopped:
                     return
-                self._redis_state.went_down(error, self)
+                context = {"context": "an outage can't be logged"}
+                self._report.guarded(
+                    self._redis_state.went_down, error, self, context=context, otherwise=None
+                )
                 gevent.sleep(backoff.next_pause())
             except GreenletExit:
                 raise

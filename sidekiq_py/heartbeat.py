@@ -166,6 +166,14 @@ class Heartbeat:
     # -- the thread ------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._beat_until_stopped()
+            self._connection.disconnect()
+        finally:
+            self.has_ended = True
+            get_hub().destroy(destroy_loop=True)
+
+    def _beat_until_stopped(self) -> None:
         next_beat = self._clock.monotonic() + self.every
         while not self._stopping:
             self._wake.acquire(timeout=self._look_every)
@@ -179,18 +187,19 @@ class Heartbeat:
             steps = [self.beat, self.look] if is_time else [self.look]
             if not all(self._guarded(step) for step in steps):
                 next_beat = now  # after an outage the first thing to say is that we live
-        self._connection.disconnect()
-        self.has_ended = True
-        get_hub().destroy(destroy_loop=True)
 
     def _guarded(self, step: Callable[[], None]) -> bool:
+        try:
+            return self._succeeds(step)
+        except BaseException as error:  # one bad beat must not be the last, nor one line that can't be logged
+            self._report.log(error, {"context": "heartbeat failed"})
+            return False
+
+    def _succeeds(self, step: Callable[[], None]) -> bool:
         try:
             step()
         except OUTAGE as error:
             self._redis_state.went_down(error, self)
-            return False
-        except BaseException as error:  # one bad beat must not be the last
-            self._report.log(error, {"context": "heartbeat failed"})
             return False
         self._redis_state.is_up(self)
         return True

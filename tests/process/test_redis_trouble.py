@@ -13,6 +13,7 @@ import redis as redis_py
 from tests.helpers import eventually, rest
 from tests.process import stage as stages
 from tests.process.stage import LONG, Stage, payload
+from tests.server_process import ServerProcess
 from tests.servers import Server, free_port, start_server
 
 HANDLERS = """
@@ -45,6 +46,18 @@ class Post(logging.Handler):
         raise ConnectionError("log service unreachable")
 
 logging.getLogger("sidekiq").addHandler(Post())
+"""
+
+FILTERS_ITS_LOG = """
+import logging, sys
+
+def broken(record):
+    if "Redis is" in record.getMessage():
+        print(record.getMessage(), file=sys.stderr)
+        raise LookupError("no such filter")
+    return True
+
+logging.getLogger("sidekiq").addFilter(broken)
 """
 
 
@@ -285,6 +298,26 @@ def test_a_failure_that_redis_refuses_is_recorded_once_the_key_is_repaired_witho
 @pytest.mark.row("C12")
 def test_a_log_handler_that_raises_doesnt_make_the_server_deaf_for_ever(stage: Stage, mortal_redis: Server):
     server = stage.start(POSTS_ITS_LOG + HANDLERS, environ={"SIDEKIQ_HEARTBEAT_TTL": "12"})
+
+    assert_outlives_an_outage(server, stage, mortal_redis)
+
+    assert "failed" not in server.log
+    assert server.log.count("raises ConnectionError: log service unreachable; it loses log lines") == 1
+    assert server.stop() == 0
+
+
+@pytest.mark.row("C12")
+def test_a_log_filter_that_raises_doesnt_make_the_server_deaf_for_ever(stage: Stage, mortal_redis: Server):
+    server = stage.start(FILTERS_ITS_LOG + HANDLERS, environ={"SIDEKIQ_HEARTBEAT_TTL": "12"})
+
+    assert_outlives_an_outage(server, stage, mortal_redis)
+
+    assert "no such filter" in server.log
+    assert server.stop() == 0
+
+
+def assert_outlives_an_outage(server: ServerProcess, stage: Stage, mortal_redis: Server) -> None:
+    """Fetchers, poller and heartbeat all notice it, and all go on afterwards."""
     stage.push("Canary")
     stage.wait_for_note("canary tweet")
 
@@ -298,10 +331,6 @@ def test_a_log_handler_that_raises_doesnt_make_the_server_deaf_for_ever(stage: S
     stage.wait_for_note("canary of the poller")
     stage.raw.delete("processes")
     eventually(lambda: stage.raw.smembers("processes") == {server.identity.encode()}, LONG)
-
-    assert "failed" not in server.log
-    assert server.log.count("raises ConnectionError: log service unreachable; it loses log lines") == 1
-    assert server.stop() == 0
 
 
 @pytest.mark.row("C15", "K2")

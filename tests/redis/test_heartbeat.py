@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,9 @@ class Bench:
         self.signals: list[str] = []
         self.due: list[float] = []
         self.titles: list[str] = []
+        self.redis_state = RedisState(self.clock)
+        self.error_handler: Callable[..., object] = Reports()
+        self.on_signal: Callable[[str], object] = self.signals.append
 
     def heartbeat(self) -> Heartbeat:
         info = ProcessInfo(
@@ -60,11 +65,11 @@ class Bench:
             work_state=self.work,
             tracker=self.tracker,
             clock=self.clock,
-            redis_state=RedisState(self.clock),
-            report=ErrorReporter([Reports()]),
+            redis_state=self.redis_state,
+            report=ErrorReporter([self.error_handler]),
             dialect=self.dialect,
             on_beat=self.beats.append,
-            on_signal=self.signals.append,
+            on_signal=self.on_signal,
             on_due=self.due.append,
             show_title=self.titles.append,
         )
@@ -524,6 +529,56 @@ def test_the_thread_beats_when_asked_and_ends_when_told(bench, raw):
     eventually(lambda: bench.signals == ["TTIN"], timeout=30)
     heartbeat.stop()
 
+    eventually(lambda: heartbeat.has_ended, timeout=30)
+
+
+class Broken(logging.Handler):
+    """Foreign code wherever we call it, even as a stream: it throws what no `except Exception` catches."""
+
+    def throw(self, *_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    emit = write = flush = __call__ = throw
+
+
+@pytest.fixture(params=["log handler", "log filter", "record factory", "error handler", "callback", "stderr"])
+def broken_place(request, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> str:
+    logger, broken = logging.getLogger("sidekiq"), Broken()
+    if request.param == "log handler":
+        monkeypatch.setattr(logger, "handlers", [broken])
+    elif request.param == "record factory":
+        monkeypatch.setattr(logging, "_logRecordFactory", broken)
+    elif request.param == "error handler":
+        bench.error_handler = broken
+    elif request.param != "callback":
+        monkeypatch.setattr(logger, "filters", [broken.throw])
+    if request.param == "stderr":
+        monkeypatch.setattr(sys, "stderr", broken)
+    bench.on_signal = broken
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("broken_place")
+def test_the_thread_outlives_whatever_foreign_code_throws_into_it(bench, raw):
+    heartbeat = bench.heartbeat()
+    heartbeat.start()
+    try:
+        raw.lpush(keys.signals(IDENTITY), "TTIN")
+        heartbeat.request_beat()
+        eventually(lambda: not raw.exists(keys.signals(IDENTITY)), timeout=30)
+        raw.execute_command("REPLICAOF", "127.0.0.1", "1")
+        heartbeat.request_beat()
+        eventually(lambda: bench.redis_state.is_down, timeout=30)
+        raw.execute_command("REPLICAOF", "NO", "ONE")
+        heartbeat.request_beat()
+        eventually(lambda: not bench.redis_state.is_down, timeout=30)
+
+        raw.delete(IDENTITY)
+        heartbeat.request_beat()
+        eventually(lambda: raw.exists(IDENTITY), timeout=30)
+    finally:
+        raw.execute_command("REPLICAOF", "NO", "ONE")
+        heartbeat.stop()
     eventually(lambda: heartbeat.has_ended, timeout=30)
 
 
