@@ -44,8 +44,13 @@ class Interruptible:
         return (value, None) if error is None else (None, error)
 
     def interrupt(self, kind: type[BaseException]) -> None:
-        """Raise this in the call, now or when it begins; nothing once it has ended. From another thread."""
+        """Raise this in the call, now or when it begins; nothing once it has ended. From another thread.
+
+        Once: a second one could strike where the first has been caught.
+        """
         with self._lock:
+            if self._wish is not None:
+                return
             self._wish = kind
             if self._thread is not None:
                 _raise_in(ctypes.c_ulong(self._thread), ctypes.py_object(kind))
