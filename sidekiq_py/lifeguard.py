@@ -24,6 +24,7 @@ from sidekiq_py.worker_process import Death, WorkerProcess
 logger = logging.getLogger("sidekiq")
 
 TRY_AGAIN: Final = 0.5  # seconds between two tries while Redis is down
+TOLD_AFTER: Final = 10  # such tries for the same worker
 BEATS_IN_TTL: Final = 3  # the workers beat twice as often themselves; this is for the one that can't
 
 
@@ -38,6 +39,7 @@ class Casualty:
     was_alone: bool = False  # it ran one suspect at a time, nothing else
     look_at: float = 0.0  # monotonic seconds
     is_rescued: bool = False  # its jobs are back; one last look is due
+    failures: int = 0  # tries in which Redis was down, or seemed so
 
 
 class Lifeguard:
@@ -112,7 +114,8 @@ class Lifeguard:
         for casualty in [each for each in self._casualties if each.look_at <= now]:
             try:
                 self._rescue(casualty)
-            except RedisDown:
+            except RedisDown as error:
+                self._put_last(casualty, error)
                 raise
             except SidekiqError as error:  # its own trouble, which must not keep the others waiting
                 logger.error("jobs of worker %d can't be brought back yet: %s", casualty.pid, error)
@@ -122,6 +125,14 @@ class Lifeguard:
                 later = [] if casualty.is_rescued else [last]
             self._casualties.remove(casualty)
             self._casualties += later
+
+    def _put_last(self, casualty: Casualty, error: RedisDown) -> None:
+        """The trouble may be its own: Redis hangs up on who asks for more than it may send."""
+        failures = casualty.failures + 1
+        if failures == TOLD_AFTER:
+            logger.error("jobs of worker %d still wait to be brought back: %s", casualty.pid, error)
+        self._casualties.remove(casualty)
+        self._casualties.append(replace(casualty, failures=failures))
 
     def _rescue(self, casualty: Casualty) -> None:
         dead = (self._connection, casualty.identity, casualty.queues)

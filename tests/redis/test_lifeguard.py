@@ -6,7 +6,7 @@ import pytest
 
 from sidekiq_py import keys
 from sidekiq_py.idle_wait import longest_wait
-from sidekiq_py.lifeguard import Lifeguard
+from sidekiq_py.lifeguard import TOLD_AFTER, TRY_AGAIN, Lifeguard
 from sidekiq_py.redis_connection import RedisOptions
 from sidekiq_py.rescuer import last_look_after
 from sidekiq_py.suspects import Suspect
@@ -91,3 +91,30 @@ def test_a_worker_whose_jobs_can_not_be_brought_back_keeps_no_other_waiting(
     assert raw.lrange(keys.claim("gone-1", "low"), 0, -1) == [JOB]
     assert lifeguard.is_busy
     assert "jobs of worker 0 can't be brought back yet" in caplog.text
+
+
+def test_a_worker_whose_claims_always_cost_the_connection_keeps_no_other_waiting(
+    raw, lifeguard, clock, caplog
+):
+    """Redis hangs up on whoever asks for more than it may send."""
+    [limits] = raw.config_get("client-output-buffer-limit").values()
+    die(raw, lifeguard, "gone-1", "gone-2")
+    raw.hset("alive", "beat", "1")
+    raw.expire("alive", 5)
+    raw.lpush(keys.claim("gone-1", "low"), *[bytes(100_000)] * 20)
+    raw.config_set("client-output-buffer-limit", "normal 65536 0 0")
+    try:
+        lifeguard.suspects.append(Suspect("alive", "low", JOB, 1, "was killed"))
+        for _ in range(2 * TOLD_AFTER):
+            lifeguard.tick([])
+            clock.moment += TRY_AGAIN
+    finally:
+        raw.config_set("client-output-buffer-limit", limits)
+
+    assert raw.lrange("queue:low", 0, -1) == [JOB]
+    assert raw.llen(keys.claim("gone-1", "low")) == 21
+    assert lifeguard.is_busy
+    assert caplog.text.count("jobs of worker 0 still wait to be brought back") == 1
+    assert raw.ttl("alive") > 5
+    lifeguard.tick([])
+    assert raw.llen("queue:low") == 22
