@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 from sidekiq_py.capsule import DEFAULT_CONCURRENCY, DEFAULT_QUEUE, Capsule
 from sidekiq_py.did_you_mean import did_you_mean
@@ -22,11 +22,11 @@ from sidekiq_py.middleware import (
     ServerMiddleware,
 )
 from sidekiq_py.payload import Payload
+from sidekiq_py.redis_setting import RedisSetting
 from sidekiq_py.user_code import called, check_function, shown
 
 if TYPE_CHECKING:
     from sidekiq_py.logger import LogFormat
-    from sidekiq_py.redis_connection import RedisOptions
 
 DeathHandler: TypeAlias = Callable[[Payload, BaseException], object]
 ErrorHandler: TypeAlias = Callable[[BaseException, Mapping[str, Any]], object]
@@ -54,35 +54,6 @@ _FUNCTIONS: Final = {
 }
 
 CallbackT = TypeVar("CallbackT", bound=Callback)
-
-
-class RedisSetting:
-    """`config.redis`: RedisOptions when read; set by these, by a URL, or by a dict of their names."""
-
-    @overload
-    def __get__(self, config: None, owner: type[Config]) -> str: ...
-    @overload
-    def __get__(self, config: Config, owner: type[Config]) -> RedisOptions: ...
-    def __get__(self, config: Config | None, owner: type[Config]) -> RedisOptions | str:
-        if config is None:
-            return ""  # the default, as dataclasses ask for it
-        if (redis := vars(config).get("redis")) is None:
-            vars(config)["redis"] = redis = _redis_options()()
-        return redis
-
-    def __set__(self, config: Config, given: RedisOptions | str | Mapping[str, Any]) -> None:
-        if given == "" and "redis" not in vars(config):
-            vars(config)["redis"] = None  # who only asks for `configure_server` doesn't pay for reading URLs
-            return
-        vars(config)["redis"] = _redis_options().of(given, base=config.redis)
-        if "origins" in vars(config):
-            config.origins["redis_url"] = "config.redis"
-
-
-def _redis_options() -> type[RedisOptions]:
-    from sidekiq_py.redis_connection import RedisOptions  # late: it reads URLs and certificates
-
-    return RedisOptions
 
 
 def _own_hostname() -> str:

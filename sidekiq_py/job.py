@@ -20,7 +20,7 @@ from sidekiq_py.middleware import Chain, ServerMiddleware, compose
 from sidekiq_py.payload import Payload, generate, parse
 from sidekiq_py.registry import Handler, RetriesExhausted, RetryIn, registry, without_name
 from sidekiq_py.running_job import RunningJob, current_job, running
-from sidekiq_py.user_code import check_answer, check_function
+from sidekiq_py.user_code import check_function
 
 __all__ = ["Job", "RunningJob", "Setter", "current_job", "job", "run"]
 
@@ -235,10 +235,5 @@ def run(payload: Payload, chain: Chain[ServerMiddleware]) -> object:
     handler = registry.lookup(received["class"])
     queue = str(received.get("queue", "default"))
 
-    def perform() -> object:
-        if (answer := handler.function(*handler.bind(received["args"]))) is not None:
-            check_answer(handler.name, answer)
-        return answer
-
     with running(received, queue):
-        return compose(chain, (received, queue), perform)()
+        return compose(chain, (received, queue), lambda: handler.perform(received["args"]))()

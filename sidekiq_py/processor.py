@@ -28,7 +28,6 @@ from sidekiq_py.middleware import ServerMiddleware, compose
 from sidekiq_py.payload import Payload, parse
 from sidekiq_py.registry import Handler, Registry
 from sidekiq_py.threads import Threads
-from sidekiq_py.user_code import check_answer
 from sidekiq_py.work_state import Running, WorkState
 
 YIELD_AFTER: Final = 0.001  # seconds of work; then fetch and the other jobs have a turn before the next one
@@ -160,21 +159,15 @@ class Processor:
         return None
 
     def _run(self, handler: Handler, job: Payload) -> object:
-        if handler.timeout is not None:
-            answer = self._run_within(handler.timeout, handler, job)
-        else:
-            answer = handler.function(*handler.bind(job["args"]))
-        if answer is not None:
-            check_answer(handler.name, answer)
-        return answer
-
-    def _run_within(self, seconds: float, handler: Handler, job: Payload) -> object:
         """Run the handler, and interrupt it when its time is over: where it waits, for it must give way."""
+        seconds = handler.timeout
+        if seconds is None:
+            return handler.perform(job["args"])
         timeout = JobTimeout(f"{handler.name} ran for longer than its timeout, {seconds:g} s")
         if self._parts.threads is not None:
-            return within(seconds, timeout, lambda: handler.function(*handler.bind(job["args"])))
+            return within(seconds, timeout, handler.perform, job["args"])
         with gevent.Timeout(seconds, timeout):
-            return handler.function(*handler.bind(job["args"]))
+            return handler.perform(job["args"])
 
     def _settle(
         self, work: UnitOfWork, name: str, error: BaseException | None, elapsed: float

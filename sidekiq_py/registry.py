@@ -16,7 +16,7 @@ from sidekiq_py.arguments import Bind, Signature
 from sidekiq_py.errors import InvalidHandler, InvalidJob, UnknownJobClass
 from sidekiq_py.job_util import DEFAULT_OPTIONS, declared_options
 from sidekiq_py.payload import Payload
-from sidekiq_py.user_code import check_function, name_of, path_of
+from sidekiq_py.user_code import check_answer, check_function, name_of, path_of
 
 RetryIn: TypeAlias = Callable[[int, BaseException, Payload], "int | float | timedelta | str | None"]
 RetriesExhausted: TypeAlias = Callable[[Payload, BaseException], object]
@@ -56,6 +56,16 @@ class Handler:
         code = getattr(inspect.unwrap(self.function), "__code__", None)
         where = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
         return name_of(self.function) + where
+
+    def perform(self, arguments: list[Any]) -> object:
+        """Convert a job's arguments and call the function with them: what it returns.
+
+        Raises ArgumentsMisfit, whatever the function raises, and InvalidHandler when it has only returned
+        something to be run.
+        """
+        if (answer := self.function(*self.bind(arguments))) is not None:
+            check_answer(self.name, answer)
+        return answer
 
     def is_same_as(self, other: Handler) -> bool:
         """Whether both were made from one definition, seen twice through a reload or a second import."""

@@ -145,29 +145,25 @@ def test_a_job_that_is_not_done_in_time_is_interrupted_and_back_on_its_queue(sta
     assert stage.claimed() == []
 
 
-def test_a_program_that_ends_without_a_stop_stops_all_the_same(stage: Stage, host: Host):
-    program = host(LONG_JOB, end='server.run()\nwait_for("end")\n')
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ('server.run()\nwait_for("end")\n', 0),
+        ('with server:\n    wait_for("end")\n    raise KeyError("the program")\n', 1),
+    ],
+    ids=["at its end", "by an error"],
+)
+def test_a_program_that_ends_without_a_stop_stops_all_the_same(stage: Stage, host: Host, end: str, code: int):
+    program = host(LONG_JOB, end=end)
     raw = stage.push("Long")
     stage.wait_for_note("begun")
 
     stage.let("end")
 
-    assert program.wait() == 0
+    assert program.wait() == code
     assert stage.queue() == [raw]
     assert stage.claimed() == []
     assert stage.raw.smembers("processes") == set()
-
-
-def test_a_program_that_fails_stops_its_server(stage: Stage, host: Host):
-    program = host(LONG_JOB, end='with server:\n    wait_for("end")\n    raise KeyError("the program")\n')
-    raw = stage.push("Long")
-    stage.wait_for_note("begun")
-
-    stage.let("end")
-
-    assert program.wait() == 1
-    assert "KeyError: 'the program'" in program.log
-    assert stage.queue() == [raw]
 
 
 def test_a_handler_in_a_thread_that_hears_nothing_keeps_the_program_no_longer(stage: Stage):
