@@ -186,9 +186,13 @@ class Component:
         except OUTAGE as error:
             self._redis_state.went_down(error, self)
             return backoff.next_pause()
-        self._redis_state.is_up(self)
+        self._tell_that_redis_serves()
         backoff.succeeded()
         return pause
+
+    def _tell_that_redis_serves(self) -> None:
+        """A tick has succeeded. A part whose ticks may ask Redis nothing says something else."""
+        self._redis_state.is_up(self)
 
     def _rest(self, seconds: float) -> None:
         self._stopping.wait(seconds)

@@ -78,6 +78,9 @@ class KeptJobs(Component):
             self._told.clear()
         return self._every
 
+    def _tell_that_redis_serves(self) -> None:
+        """Each record that works tells that itself; a tick without any knows nothing of Redis."""
+
     def _trouble(self, names: Sequence[str], refusal: RedisError) -> str:
         """What is wrong, and what to do about it where that is clear."""
         claim, *others = names

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
 
-from sidekiq_py.component import RedisState
+from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.errors import RedisDown
+from sidekiq_py.kept_jobs import KeptJobs
+from sidekiq_py.redis_connection import RedisOptions
 from tests.helpers import StillClock
 
 
@@ -50,3 +53,21 @@ def test_a_reason_that_is_a_sentence_ends_with_one_full_stop(clock: StillClock, 
     RedisState(clock).went_down(RedisDown("lost Redis: Connection closed by server."), "fetch")
 
     assert "by server. Running jobs go on" in lines()[0]
+
+
+def test_a_part_with_nothing_to_ask_of_redis_doesn_t_say_that_it_is_back(clock: StillClock, lines):
+    state = RedisState(clock)
+    kept = KeptJobs(
+        redis=RedisOptions.from_url("redis://127.0.0.1:1").connect(),
+        every=0.001,
+        redis_state=state,
+        report=ErrorReporter(),
+    )
+    state.went_down(RedisDown("closed"), "fetch")
+
+    kept.start()
+    gevent.sleep(0.05)
+    kept.stop(timeout=30)
+
+    assert state.is_down
+    assert len(lines()) == 1
