@@ -101,8 +101,10 @@ class Launcher:
         self._wired.forks.watch(signals.abandon)
         try:
             self.boot()
-            self._stop_wanted.wait()
-            return self.stop()
+            self._outlast(self._stop_wanted)
+            stopping = gevent.spawn(self.stop)
+            self._outlast(stopping)
+            return stopping.get()
         finally:
             signals.restore()
 
@@ -212,6 +214,17 @@ class Launcher:
             logger.info("%s", line)
         for sentence in (*server.warnings, *blocking_libraries()):
             logger.warning("%s", sentence)
+
+    def _outlast(self, awaited: Event | gevent.Greenlet[[], int]) -> None:
+        """Wait in the main greenlet, where gevent raises what a signal handler of the application raises.
+
+        Nor does a `sys.exit()` in a greenlet that a job has spawned end the server: it arrives here too.
+        """
+        while not awaited.ready():
+            try:
+                gevent.wait([awaited])
+            except BaseException as error:
+                self._report.log(error, {"context": "a signal handler or a greenlet raised; the server goes on"})
 
     def _begin_stop(self) -> Stop:
         """The time that jobs have left runs from the first signal on."""

@@ -7,6 +7,8 @@ import signal
 
 import pytest
 
+from tests.process.stage import Stage
+
 HANDLERS = """
 import signal
 from sidekiq_py import job
@@ -26,3 +28,66 @@ def test_a_handlers_own_signal_neither_stops_a_server_nor_deafens_it(sidekiq_py,
 
     assert server.is_running
     assert server.stop() == 0
+
+
+IMPATIENT = """
+import gevent, signal, sys
+
+class TooLong(Exception): pass
+
+def too_long(*_):
+    raise TooLong("of all things")
+
+signal.signal(signal.SIGALRM, too_long)
+
+@job("Long")
+def long():
+    note("start")
+    while not os.path.exists("go"):
+        time.sleep(0.5)  # else the signal might come while this runs, and would be this job's
+    note("end")
+
+@job("Leaver")
+def leaver():
+    gevent.spawn(sys.exit, 3)
+
+@configure_server
+def configure(config):
+    config.error_handlers.append(lambda error, context: note("error", type(error).__name__))
+"""
+
+
+@pytest.mark.parametrize("mode", ["-p0", "-p1"])
+def test_a_signal_handler_that_raises_ends_no_server_and_no_other_job(stage: Stage, mode: str):
+    server = stage.start(IMPATIENT, mode, "-c", "2")
+    worker = server.worker_pid
+    stage.push("Long")
+    stage.wait_for_note("start")
+
+    os.kill(worker, signal.SIGALRM)
+    stage.wait_for_note("error TooLong")
+    stage.push("Leaver")
+    stage.wait_for_note("error SystemExit")
+    stage.let("go")
+    stage.wait_for_note("end")
+
+    assert server.worker_pid == worker
+    assert server.stop() == 0
+    assert stage.notes.count("start") == 1
+
+
+@pytest.mark.parametrize("mode", ["-p0", "-p1"])
+def test_a_signal_handler_that_raises_cuts_no_shutdown_short(stage: Stage, mode: str):
+    server = stage.start(IMPATIENT, mode)
+    stage.push("Long")
+    stage.wait_for_note("start")
+
+    server.signal("TERM")
+    server.wait_for_log("1 jobs have 25 s to finish")
+    os.kill(server.worker_pid, signal.SIGALRM)
+    stage.wait_for_note("error TooLong")
+    stage.let("go")
+
+    assert server.wait() == 0
+    assert stage.notes == ["start", "error TooLong", "end"]
+    assert stage.queue() == stage.claimed() == []
