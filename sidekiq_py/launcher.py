@@ -115,7 +115,7 @@ class Launcher:
         """
         connection = self._wired.connect()
         server = check_server(connection, self._clock.now)
-        check_rights(connection)
+        check_rights(connection, identity=self.identity, queues=self._config.all_queues)
         connection.disconnect()
         self._introduce(server)
         if self._embedded:

@@ -9,6 +9,8 @@ from sidekiq_py import keys
 from sidekiq_py.errors import RedisAuthError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sidekiq_py.redis_connection.connection import RedisConnection
     from sidekiq_py.redis_connection.verbs import Arg, Command
 
@@ -19,7 +21,7 @@ LIFE: Final = 60  # seconds until Redis itself removes what a trial that was cut
 TRIALS: Final[tuple[tuple[str, tuple[Arg, ...]], ...]] = (
     *((name, ()) for name in ("EXISTS", "GET", "DEL")),
     *(("SET", ("", "NX", "XX")), ("INCRBY", ("x",)), ("BITFIELD", ("GET", "u8", 0))),
-    *(("LLEN", ()), ("LRANGE", (0, 0)), ("BLMOVE", ("", "RIGHT", "LEFT", "x"))),
+    *(("LLEN", ()), ("LRANGE", (0, 0))),
     *(("LPUSH", ("",)), ("RPOP", ()), ("RPUSH", ("",)), ("LREM", (0, ""))),
     *(("SADD", ("",)), ("SCARD", ()), ("SMEMBERS", ()), ("SMISMEMBER", ("",)), ("SREM", ("",))),
     *(("HSET", ("", "", "")), ("HGET", ("",)), ("HGETALL", ()), ("HDEL", ("",)), ("HINCRBY", ("", "x"))),
@@ -27,20 +29,18 @@ TRIALS: Final[tuple[tuple[str, tuple[Arg, ...]], ...]] = (
     *(("ZRANGEBYSCORE", (0, 0)), ("ZREM", ("",)), ("ZREMRANGEBYRANK", (0, 0)), ("ZREMRANGEBYSCORE", (0, 0))),
     *(("EXPIRE", (LIFE,)), ("UNLINK", ())),
 )
-PLACES: Final = (
-    *(keys.QUEUES, keys.PROCESSES, keys.RETRY, keys.SCHEDULE, keys.DEAD, keys.STAT_PROCESSED),
-    *(keys.queue("default"), "host:1:0123456789ab", "host:1:0123456789ab:work"),
-)
+PLACES: Final = (keys.QUEUES, keys.PROCESSES, keys.RETRY, keys.SCHEDULE, keys.DEAD, keys.STAT_PROCESSED)
 
 
-def check_rights(connection: RedisConnection) -> None:
+def check_rights(connection: RedisConnection, *, identity: str, queues: Sequence[str]) -> None:
     """Try each command that a server sends, on a key of its own. RedisAuthError names those it may not run.
 
     One round trip. Redis: `sidekiq-py:rights:<random>`, which is gone afterwards.
     """
     scratch = keys.rights(secrets.token_hex(6))
     trials: list[Command] = [
-        ("EXISTS", *PLACES),
+        ("EXISTS", *PLACES, identity, keys.work(identity), *map(keys.queue, queues)),
+        ("BLMOVE", scratch, scratch, "RIGHT", "LEFT", "no number"),
         *((name, scratch, *words) for name, words in TRIALS),
         *(("EVAL", "return 1", 0), ("EVALSHA", "0" * 40, 0), ("SCAN", 0), ("TIME",)),
     ]

@@ -9,6 +9,7 @@ import pytest
 from sidekiq_py.errors import RedisAuthError
 from sidekiq_py.redis_connection import RedisConnection, RedisOptions, check_rights
 from tests.documents import least_rights
+from tests.redis.parts import IDENTITY
 from tests.servers import Server
 
 
@@ -33,8 +34,12 @@ def worker_with(admin: RedisConnection, matrix_server: Server) -> Callable[..., 
     return connect
 
 
+def check(connection: RedisConnection) -> None:
+    check_rights(connection, identity=IDENTITY, queues=["low"])
+
+
 def test_the_rights_that_the_page_names_are_enough_and_nothing_is_left_behind(worker_with, admin):
-    check_rights(worker_with(*least_rights()))
+    check(worker_with(*least_rights()))
 
     assert admin.call("KEYS", "*") == []
 
@@ -45,12 +50,18 @@ def test_every_missing_right_is_named_in_one_sentence(worker_with, admin, memory
     admin.call("CONFIG", "SET", "maxmemory", memory)
 
     with pytest.raises(RedisAuthError) as caught:
-        check_rights(connection)
+        check(connection)
 
     assert str(caught.value) == (
         f"Redis at {connection.address} doesn't let user 'worker' run BLMOVE, EVALSHA, RPUSH, ZADD: "
         "allow that with ACL SETUSER worker +blmove +evalsha +rpush +zadd"
     )
+
+
+def test_patterns_that_let_at_every_key_of_this_server_are_enough(worker_with):
+    own = ("~queue:low", "~queues", "~processes", "~retry", "~schedule", "~dead", "~stat:*", "~sidekiq-py:*")
+
+    check(worker_with("+@all", *own, f"~{IDENTITY}*"))
 
 
 @pytest.mark.parametrize("pattern", ["~queue:*", "~sidekiq-py:*"])
@@ -60,11 +71,11 @@ def test_keys_that_may_not_be_used_are_said_as_well(worker_with, pattern):
     with pytest.raises(
         RedisAuthError, match="at all keys of Sidekiq: allow them with ACL SETUSER worker ~\\*"
     ):
-        check_rights(connection)
+        check(connection)
 
 
 def test_what_was_tried_does_not_outlive_its_test_where_it_may_not_be_deleted(worker_with, admin):
     with pytest.raises(RedisAuthError, match="LREM, SREM, UNLINK"):
-        check_rights(worker_with("~*", "+@all", "-unlink", "-lrem", "-srem"))
+        check(worker_with("~*", "+@all", "-unlink", "-lrem", "-srem"))
 
     assert all(admin.call("TTL", key) > 0 for key in admin.call("KEYS", "*"))
