@@ -98,6 +98,11 @@ class Ruin:
             self.stage.raw.lpush(f"queue:{queue}", *jobs)
         return jobs
 
+    def schedule(self, jobs: list[bytes], at: float = 1.0) -> list[bytes]:
+        """Due at that time; by default since long ago."""
+        self.stage.raw.zadd("schedule", dict.fromkeys(jobs, at))
+        return jobs
+
     # -- the ledger ------------------------------------------------------------------------------------
 
     def lines(self, word: str) -> Counter[str]:
