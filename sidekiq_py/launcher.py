@@ -224,7 +224,9 @@ class Launcher:
             try:
                 gevent.wait([awaited])
             except BaseException as error:
-                self._report.log(error, {"context": "a signal handler or a greenlet raised; the server goes on"})
+                self._report.log(
+                    error, {"context": "a signal handler or a greenlet raised; the server goes on"}
+                )
 
     def _begin_stop(self) -> Stop:
         """The time that jobs have left runs from the first signal on."""
