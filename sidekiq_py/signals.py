@@ -15,14 +15,18 @@ from typing import Final
 from gevent import get_hub
 from gevent.monkey import get_original
 
+from sidekiq_py.component import ErrorReporter
 from sidekiq_py.signal_pipe import HARMLESS, SignalPipe, unclaimed
 from sidekiq_py.worker_process import Line
 
 STOP: Final = ("INT", "TERM")
 HEARD: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP, signal.SIGTTIN)
 ORPHANED: Final = "ORPHANED"  # the supervisor is gone
+LONGEST_READ: Final = 256  # bytes of what a supervisor says; the rest is read next
+PAUSE_AFTER_ERROR: Final = 1.0  # seconds
 
 _start_new_thread = get_original("_thread", "start_new_thread")
+_sleep = get_original("time", "sleep")
 _select = get_original("select", "select")
 
 
@@ -60,12 +64,17 @@ class Signals:
         self._overdue = overdue
         self._stop_within = stop_within
         self._line = line
+        self._deadline: float | None = None  # monotonic seconds; set by the first stop signal
+        self._unfinished = b""  # the beginning of a word whose end the supervisor has not said yet
+        self._report = ErrorReporter()  # the application's handlers are for the hub's thread
         self._loop = get_hub().loop
         self._pipe = SignalPipe([*HEARD, *unclaimed(HARMLESS)])
+        self._sources: list[int] = []
         self._keep_waiting = self._loop.async_()
 
     def start(self) -> None:
         self._pipe.open()
+        self._sources = [self._pipe.fileno(), *([self._line.control.fileno()] if self._line else [])]
         self._keep_waiting.start(lambda: None)  # a hub where nothing is left but us would give up
         _start_new_thread(self._listen, ())
 
@@ -79,22 +88,29 @@ class Signals:
         self._pipe.abandon()
 
     def _listen(self) -> None:
-        deadline: float | None = None
-        sources = [self._pipe.fileno(), *([self._line.control.fileno()] if self._line else [])]
+        """Nothing ends it before the pipe does: a server that hears nothing can't be stopped in order."""
         while True:
-            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready, _, _ = _select(sources, [], [], timeout)
+            try:
+                self._listen_to_all()
+            except BaseException as error:
+                self._report.log(error, {"context": "the thread that hears signals failed, and goes on"})
+                _sleep(PAUSE_AFTER_ERROR)
+            else:
+                return
+
+    def _listen_to_all(self) -> None:
+        while True:
+            timeout = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+            ready, _, _ = _select(self._sources, [], [], timeout)
             if not ready:
                 self._overdue()
                 return
             words = self._words(ready)
             if words is None:
                 return
-            if ORPHANED in words:
-                sources.pop()
             for word in words:
-                if word in STOP and deadline is None:
-                    deadline = time.monotonic() + self._stop_within
+                if word in STOP and self._deadline is None:
+                    self._deadline = time.monotonic() + self._stop_within
                 self._loop.run_callback_threadsafe(self._on_signal, word)
 
     def _words(self, ready: Sequence[int]) -> list[str] | None:
@@ -114,5 +130,12 @@ class Signals:
         return self._line is None or number != signal.SIGINT
 
     def _from_supervisor(self, source: int) -> list[str]:
-        said = os.read(source, 256).decode()
-        return said.split() if said else [ORPHANED, "TERM"]
+        try:
+            said = os.read(source, LONGEST_READ)
+        except OSError:  # it died before it had read all that we told it
+            said = b""
+        if not said:
+            self._sources.remove(source)
+            return [ORPHANED, "TERM"]
+        *words, self._unfinished = (self._unfinished + said).split(b"\n")
+        return [word.decode() for word in words]

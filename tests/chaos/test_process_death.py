@@ -259,6 +259,22 @@ def test_workers_whose_supervisor_is_killed_finish_their_jobs_and_end(ruin: Ruin
     assert set(ruin.lines("end")) == {jid(raw) for raw in jobs}
 
 
+@pytest.mark.row("A11")
+def test_a_worker_ends_whose_supervisor_hung_while_it_booted_and_is_killed(ruin: Ruin):
+    server = ruin.launch("-c", "2", handlers="note('loading')\nwait_for('loaded')")
+    ruin.stage.wait_for_note("loading")
+    send(server.pid, "STOP")
+    ruin.stage.let("loaded")
+    worker = server.wait_until_booted().worker_pid
+    jobs = ruin.push("Brief")
+    ruin.wait_until_ended(jobs)  # so that the supervisor has been told that it works, and has not read it
+
+    send(server.pid, "KILL")
+    eventually(lambda: not is_alive(worker), LONG)
+
+    assert ruin.identities() == []
+
+
 @pytest.mark.every_server
 @pytest.mark.row("A2")
 def test_jobs_of_a_dead_host_are_rescued_by_another(ruin: Ruin):
