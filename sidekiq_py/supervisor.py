@@ -25,7 +25,7 @@ from sidekiq_py.redis_connection import RedisConnection
 from sidekiq_py.signal_pipe import SignalPipe
 from sidekiq_py.suspects import Suspect
 from sidekiq_py.worker_place import WorkerPlace
-from sidekiq_py.worker_process import Death, WorkerProcess, fork_worker
+from sidekiq_py.worker_process import CannotFork, Death, WorkerProcess, fork_worker
 
 logger = logging.getLogger("sidekiq")
 
@@ -55,6 +55,8 @@ class Supervisor:
         self._workers: dict[int, WorkerProcess] = {}  # every child by its pid, in a place or not
         self._lane_backoff = Backoff(0.1, 5.0)
         self._next_lane_at = 0.0
+        self._fork_backoff = Backoff(0.5, 10.0)
+        self._next_fork_at = 0.0  # monotonic seconds; set while the system lets none be started
         self._signals = SignalPipe(HEARD)
         self._code = 0
         self._has_booted = False
@@ -102,19 +104,32 @@ class Supervisor:
     # -- starting --------------------------------------------------------------------------------------
 
     def _start_workers(self) -> None:
-        if not self._takes_jobs:
+        if not self._takes_jobs or self._clock.monotonic() < self._next_fork_at:
             return
-        for place in self._places:
-            if place.wants_worker:
-                place.fill(self._fork(place.number))
-        self._renew_one()
-        self._recycle_one()
-        self._run_suspects()
+        try:
+            for place in self._places:
+                if place.wants_worker:
+                    place.fill(self._fork(place.number))
+            self._renew_one()
+            self._recycle_one()
+            self._run_suspects()
+        except CannotFork as error:
+            self._wait_for_room(error)
 
     def _fork(self, number: int, *, suspects: Sequence[Suspect] = ()) -> WorkerProcess:
         worker = fork_worker(number, suspects=suspects, siblings=self._workers.values())
         self._workers[worker.pid] = worker
+        if self._next_fork_at:
+            self._next_fork_at = 0.0
+            self._fork_backoff.succeeded()
+            logger.info("workers can be started again")
         return worker
+
+    def _wait_for_room(self, error: CannotFork) -> None:
+        """The others work on; those who were to run on their own, too, wait for their turn."""
+        if not self._next_fork_at:
+            logger.error("no worker can be started now: %s. It is tried again until it works", error)
+        self._next_fork_at = self._clock.monotonic() + self._fork_backoff.next_pause()
 
     def _renew_one(self) -> None:
         """Rolling restart: a worker drains when its successor has booted; then it's the next one's turn."""
@@ -162,7 +177,8 @@ class Supervisor:
         """Until a signal, news from a worker, or the time for another look."""
         lines = {worker.line.fileno(): worker for worker in self._workers.values() if not worker.is_silent}
         now = self._clock.monotonic()
-        starts = [place.start_at - now for place in self._places if place.is_vacant and self._takes_jobs]
+        vacant = [place for place in self._places if place.is_vacant and self._takes_jobs]
+        starts = [max(place.start_at, self._next_fork_at) - now for place in vacant]
         pause = min([LOOK_EVERY, *starts])
         ready, _, _ = select.select([self._signals.fileno(), *lines], [], [], max(0.0, pause))
         for each in ready:

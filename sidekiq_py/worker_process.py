@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -90,6 +91,10 @@ class ForkedWorker(BaseException):
     def __init__(self, line: Line) -> None:
         super().__init__("this is the worker now")
         self.line = line
+
+
+class CannotFork(Exception):
+    """The system lets no further process be started now."""
 
 
 @dataclass(frozen=True)
@@ -220,12 +225,23 @@ class WorkerProcess:
 def fork_worker(
     number: int, *, suspects: Sequence[Suspect] = (), siblings: Iterable[WorkerProcess] = ()
 ) -> WorkerProcess:
-    """Start a worker. Returns in the supervisor; the new process gets ForkedWorker raised."""
-    table, stack = RunningTable(), StackDump()
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    streams.flush()
-    pid = os.fork()
+    """Start a worker. Returns in the supervisor; the new process gets ForkedWorker raised.
+
+    Raises CannotFork when the system has no process, memory or file to spare; nothing is left of it then.
+    """
+    with ExitStack() as undo:
+        try:
+            undo.callback((table := RunningTable()).close)
+            undo.callback((stack := StackDump()).close)
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
+            undo.callback(theirs.close)
+            ours.setblocking(False)
+            streams.flush()
+            pid = os.fork()
+        except OSError as error:
+            raise CannotFork(error) from error
+        undo.pop_all()
     if pid == 0:
         ours.close()
         for sibling in siblings:  # else a sibling would not read the end of the line when the supervisor dies

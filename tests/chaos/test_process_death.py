@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
+import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -273,6 +277,42 @@ def test_a_worker_ends_whose_supervisor_hung_while_it_booted_and_is_killed(ruin:
     eventually(lambda: not is_alive(worker), LONG)
 
     assert ruin.identities() == []
+
+
+def test_a_supervisor_that_may_start_no_process_keeps_the_others_and_tries_again(ruin: Ruin):
+    server = ruin.start("-c", "1", "-p", "2")
+    eventually(lambda: len(ruin.identities()) == 2, LONG)
+    jobs = ruin.push("Until", "go", count=2)
+    ruin.wait_until_running(2)
+    dies, lives = server.worker_pids
+
+    with no_more_files(server.pid):
+        send(dies, "KILL")
+        server.wait_for_log("no worker can be started now: ")
+        rest(TTL)  # several tries
+        assert server.is_running
+        assert server.worker_pids == [lives]
+    ruin.stage.let("go")
+
+    ruin.wait_until_ended(jobs)
+    ruin.wait_until_clean()
+    server.wait_for_log("workers can be started again")
+    eventually(lambda: len(server.worker_pids) == 2, LONG)
+    assert server.log.count("no worker can be started now") == 1
+    assert ruin.lines("start").total() == 3
+    assert server.stop() == 0
+
+
+@contextmanager
+def no_more_files(pid: int) -> Iterator[None]:
+    """The process can open nothing: no socket pair, and so no worker."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    now_open = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (now_open, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.every_server
