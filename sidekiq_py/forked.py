@@ -1,4 +1,4 @@
-"""A child that a handler forks: its handler goes on in it, and nothing else of the server does.
+"""A child that a handler or a hook forks: that goes on in it, and nothing else of the server does.
 
 gevent by itself lets every greenlet go on in a forked child: all other jobs would run twice, and be fetched.
 """
@@ -9,20 +9,23 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import gevent
 from gevent._hub_local import get_hub_if_exists, set_hub, set_loop
 from gevent.hub import get_hub
 from greenlet import getcurrent
 
+from sidekiq_py import streams
 from sidekiq_py.redis_connection.link import let_go_of_inherited
 
 FAILED: Final = 1
 
+T = TypeVar("T")
+
 
 class Forks:
-    """Whether this process is a child of the server, forked by a handler; see `watch`.
+    """Whether this process is a child of the server, forked by the application; see `watch`.
 
     Where jobs run in threads, the system keeps the one that forked, and there is no greenlet to keep.
     """
@@ -50,6 +53,22 @@ class Forks:
         self._is_watching = True
         os.register_at_fork(after_in_child=in_child)
 
+    def ending(self, call: Callable[..., T]) -> Callable[..., T]:
+        """As `call`; in a child that was forked meanwhile, the process ends with it."""
+
+        def ended(*arguments: Any) -> T:
+            error: BaseException | None = None
+            try:
+                return call(*arguments)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                if self.is_child:
+                    leave(error)
+
+        return ended
+
     def end(self) -> None:
         """From now on a child is nobody's business."""
         self._is_watching = False
@@ -65,12 +84,12 @@ def leave(error: BaseException | None) -> NoReturn:
         code = error.code or 0
     elif error is not None:
         code = "".join(traceback.format_exception(error)).rstrip("\n")
-    if not isinstance(code, int):
-        print(code, file=sys.stderr)
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    os._exit(code & 0xFF if isinstance(code, int) else FAILED)
+    try:
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+        streams.flush()
+    finally:  # whoever reads the log may have gone
+        os._exit(code & 0xFF if isinstance(code, int) else FAILED)
 
 
 def _keep_this_greenlet_alone() -> None:

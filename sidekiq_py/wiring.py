@@ -88,7 +88,7 @@ class Wiring:
         self.forks = threads.forks if threads else Forks()
         self.connect = partial(threads.connect, config.redis) if threads else config.redis.connect
         self.redis_state = RedisState(clock)
-        self._call = threads.called if threads else called
+        self._call = self.forks.ending(threads.called if threads else called)
         self.report = ErrorReporter(config.error_handlers, call=self._call)
         self.info = ProcessInfo.of_this_process(
             config, now=clock.now(), embedded=embedded, is_alone=bool(self._suspects)
