@@ -73,7 +73,7 @@ class Lifeguard:
             is_lane = worker.number == 0
             self._casualties.append(Casualty(worker.pid, news.identity, news.queues, stories, is_lane))
             self._not_before = 0.0
-        if death.code or worker.news.stops or any(worker.table.running()):
+        if not worker.news.is_through:
             self.suspects += worker.suspects  # those it had not come to; the others are not found any more
 
     def give_suspects_back(self) -> None:

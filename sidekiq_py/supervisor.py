@@ -273,7 +273,7 @@ class Supervisor:
             if worker.has_booted:  # one that never did has left nothing undone
                 self._code = max(self._code, death.exit_code)
         elif worker.number == 0:
-            pause = self._lane_backoff.next_pause() if death.code and not worker.has_booted else 0.0
+            pause = 0.0 if worker.has_booted else self._lane_backoff.next_pause()
             self._next_lane_at = self._clock.monotonic() + pause
         elif not self._has_booted:  # nothing has ever worked here: whoever started us has to know
             self._code = death.exit_code

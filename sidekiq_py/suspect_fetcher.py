@@ -32,7 +32,7 @@ def alone_capsule(suspects: Sequence[Suspect]) -> Capsule:
 
 
 class SuspectFetcher(Fetcher):
-    """Like any fetcher to its processor. Quiet by itself when the last suspect is done.
+    """Like any fetcher to its processor. Quiet by itself when the last suspect is done: `on_through`.
 
     Redis: claim lists, `sidekiq-py:crashes:*`.
     """
@@ -44,6 +44,7 @@ class SuspectFetcher(Fetcher):
         redis: Redis,
         kept: KeptJobs,
         convict: Callable[[UnitOfWork, PoisonPill], object],
+        on_through: Callable[[], object] = lambda: None,
         **surroundings: Any,
     ) -> None:
         super().__init__(most_ahead=0, **surroundings)
@@ -51,6 +52,7 @@ class SuspectFetcher(Fetcher):
         self._redis = redis
         self._kept = kept
         self._convict = convict
+        self._on_through = on_through
         self._at_trial: Suspect | None = None
         self._convicted: list[tuple[Suspect, UnitOfWork]] = []  # and perhaps not buried yet
 
@@ -113,6 +115,7 @@ class SuspectFetcher(Fetcher):
         if self._kept.works():  # were this process to end, they would run among others
             self._wake.wait(POLL_SKIPPED)
         else:
+            self._on_through()
             self.quiet()
 
     def _forget_crashes(self, suspect: Suspect) -> None:

@@ -48,7 +48,7 @@ from sidekiq_py.sweep_loop import SweepLoop
 from sidekiq_py.threads import Threads
 from sidekiq_py.user_code import called
 from sidekiq_py.work_state import Running, WorkState
-from sidekiq_py.worker_process import Line
+from sidekiq_py.worker_process import Line, News
 
 logger = logging.getLogger("sidekiq")
 
@@ -215,12 +215,17 @@ class Wiring:
                 redis=self.redis,
                 kept=self._kept,
                 convict=self._convict,
+                on_through=self._say_through,
                 **surroundings,
             )
         else:
             fetcher = Fetcher(**surroundings)
         self._fetchers.append(fetcher)
         return Manager(capsule, fetcher, self._parts)
+
+    def _say_through(self) -> None:
+        if self._line is not None:
+            self._line.tell(News(is_through=True))
 
     def _convict(self, work: UnitOfWork, error: PoisonPill) -> None:
         handler = self._registry.get(str(parse(work.raw)["class"]))

@@ -64,6 +64,7 @@ class News(msgspec.Struct, omit_defaults=True):
     queues: list[str] = msgspec.field(default_factory=list)
     settings: Settings | None = None
     stops: bool = False  # somebody told it to stop; don't start another in its place
+    is_through: bool = False  # with its suspects: each has run, or was somebody else's
 
 
 class Line:
@@ -204,9 +205,12 @@ class WorkerProcess:
         self.is_silent = not received
         *lines, self._unread = (self._unread + received).split(b"\n")
         for each in lines:
-            news = msgspec.json.decode(each, type=News)
-            news.stops |= self.news.stops  # it may be told to stop before it has booted
-            self.news = news if news.identity else msgspec.structs.replace(self.news, stops=news.stops)
+            news, known = msgspec.json.decode(each, type=News), self.news
+            self.news = msgspec.structs.replace(
+                news if news.identity else known,
+                stops=news.stops or known.stops,  # it may be told to stop before it has booted
+                is_through=news.is_through or known.is_through,
+            )
 
     def terminate(self) -> None:
         """TERM, which ends at once whoever doesn't hear signals yet."""

@@ -111,6 +111,29 @@ def test_suspects_that_wait_for_their_turn_at_tstp_are_for_other_servers(ruin: R
     assert "died together with its supervisor" not in quiet.log
 
 
+@pytest.mark.parametrize("how", ["signal", "Web"])
+def test_suspects_of_a_process_that_is_quieted_run_all_the_same_each_alone(ruin: Ruin, how: str):
+    server = ruin.start("-c", "6", environ={"SIDEKIQ_HEARTBEAT_TTL": "60"})  # no sweep helps in time
+    jobs = ruin.push("Until", "go", count=6)
+    ruin.wait_until_running(6)
+    worker = server.worker_pid
+    send(worker, "KILL")
+    eventually(lambda: ruin.lines("start").total() == 10, LONG)  # four run again, each alone
+
+    for lane in ruin.pids() - {worker}:
+        if how == "signal":
+            send(lane, "TSTP")
+        else:
+            [identity] = [each for each in ruin.identities() if f":{lane}:" in each]
+            ruin.stage.raw.lpush(f"{identity}-signals", "TSTP")
+    eventually(lambda: server.log.count("quiet: no new jobs") == 4, LONG)
+    ruin.stage.let("go")
+    ruin.wait_until_ended(jobs)
+
+    ruin.wait_until_clean()
+    assert ruin.lines("start") == {jid(raw): 2 for raw in jobs}
+
+
 # -- jobs that kill -----------------------------------------------------------------------------------
 
 
