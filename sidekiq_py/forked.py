@@ -6,20 +6,16 @@ gevent by itself lets every greenlet go on in a forked child: all other jobs wou
 from __future__ import annotations
 
 import os
-import sys
-import traceback
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import gevent
 from gevent._hub_local import get_hub_if_exists, set_hub, set_loop
 from gevent.hub import get_hub
 from greenlet import getcurrent
 
-from sidekiq_py import streams
+from sidekiq_py.child_exit import leave
 from sidekiq_py.redis_connection.link import let_go_of_inherited
-
-FAILED: Final = 1
 
 T = TypeVar("T")
 
@@ -72,24 +68,6 @@ class Forks:
     def end(self) -> None:
         """From now on a child is nobody's business."""
         self._is_watching = False
-
-
-def leave(error: BaseException | None) -> NoReturn:
-    """End the child as Python ends a program: SystemExit's code, or a traceback and 1 for other errors.
-
-    At once: what would come now, atexit functions too, is the server's business.
-    """
-    code: object = 0
-    if isinstance(error, SystemExit):
-        code = error.code or 0
-    elif error is not None:
-        code = "".join(traceback.format_exception(error)).rstrip("\n")
-    try:
-        if not isinstance(code, int):
-            print(code, file=sys.stderr)
-        streams.flush()
-    finally:  # whoever reads the log may have gone
-        os._exit(code & 0xFF if isinstance(code, int) else FAILED)
 
 
 def _keep_this_greenlet_alone() -> None:

@@ -12,13 +12,14 @@ from typing import Final
 
 import gevent
 
+from sidekiq_py.child_exit import leave
 from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter
 from sidekiq_py.errors import InvalidPayload, JobTimeout, Shutdown
 from sidekiq_py.failures import HANDED_BACK, FailureRecorder
 from sidekiq_py.fetch import Fetcher
-from sidekiq_py.forked import Forks, leave
+from sidekiq_py.forked import Forks
 from sidekiq_py.interrupt import within
 from sidekiq_py.job_logger import JobLogger
 from sidekiq_py.job_retry import Retry

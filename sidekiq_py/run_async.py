@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine
 from contextvars import copy_context
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
+
+from sidekiq_py.child_exit import leave
 
 T = TypeVar("T")
 
@@ -22,7 +25,7 @@ def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
     `current_job()` works in there. When the job is interrupted, by its timeout or a shutdown, the coroutine
     is cancelled. What forks doesn't work there, gevent is in the way: for asyncio's subprocesses use
     `subprocess`; `os.fork` and multiprocessing's method "fork" make the child and then raise here, so call
-    them in the handler itself.
+    them in the handler itself. Such a child ends with its coroutine.
     """
     if not asyncio.iscoroutine(coroutine):
         raise TypeError(f"run_async takes a coroutine, as in run_async(fetch(url)), got {coroutine!r}")
@@ -63,7 +66,16 @@ class _Run:
         if self._is_cancelled:
             self._coroutine.close()
             return None
-        return await self._coroutine
+        process = os.getpid()
+        error: BaseException | None = None
+        try:
+            return await self._coroutine
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            if os.getpid() != process:  # before asyncio tidies up: parent and child share its selector
+                leave(error)
 
     def _cancel(self) -> None:
         self._is_cancelled = True

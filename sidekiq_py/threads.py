@@ -19,7 +19,8 @@ from gevent.lock import Semaphore
 from gevent.threadpool import ThreadPool
 from greenlet import getcurrent
 
-from sidekiq_py.forked import Forks, leave
+from sidekiq_py.child_exit import leave
+from sidekiq_py.forked import Forks
 from sidekiq_py.interrupt import Interruptible
 from sidekiq_py.redis_connection import RedisOptions, RedisPool, Reply
 from sidekiq_py.redis_connection.connection import RedisConnection

@@ -11,6 +11,7 @@ from sidekiq_py.errors import InvalidHandler
 from sidekiq_py.registry import registry
 from tests.helpers import eventually
 from tests.process.stage import LONG, Stage
+from tests.server_process import is_alive
 
 HANDLERS = """
 import asyncio
@@ -49,6 +50,17 @@ async def broken():
 @job("Broken")
 def breaks():
     run_async(broken())
+
+async def fork(how):
+    if os.fork() == 0:
+        note("child", os.getpid())
+        wait_for("forked")
+        if how == "raises":
+            raise ValueError("a child's own")
+
+@job("Forks")
+def forks(how):
+    run_async(fork(how))
 """
 
 
@@ -91,6 +103,22 @@ def test_a_shutdown_cancels_the_coroutine_and_puts_the_job_back(stage: Stage):
 
     assert stage.queue() == [raw]
     stage.wait_for_note("cancelled")
+
+
+@pytest.mark.row("J5")
+@pytest.mark.parametrize("how", ["returns", "raises"])
+def test_a_fork_in_a_coroutine_fails_the_job_and_its_child_ends_with_the_coroutine(stage: Stage, how: str):
+    server = stage.start(HANDLERS)
+    stage.push("Forks", how, jid="c" * 24)
+
+    assert "child watchers" in stage.retry_of("c" * 24)["error_message"]
+    stage.let("forked")
+
+    eventually(lambda: len(stage.notes) == 1, LONG)
+    child = int(stage.notes[0].removeprefix("child "))
+    eventually(lambda: not is_alive(child), LONG)
+    assert server.stop() == 0
+    assert server.log.count("1 failed") == 1
 
 
 def test_without_a_server_it_is_asyncio_run():
