@@ -23,8 +23,11 @@ MAX_NESTING = 100  # Ruby's JSON.generate and JSON.parse both refuse more
 # but those of one or two decimals. Matching inside a string is harmless, it only costs the slow way.
 _ODD_FLOAT = re.compile(rb"(?:^|[\[,:])-?(?:\d{11,}\.|[\d.]+e|0\.000)")
 _ODD_MODERN_FLOAT = re.compile(rb"(?:^|[\[,:])-?(?:\d{11,}\.|[\d.]+e|\d+\.\d{3})")
+# Possessive, for a way back kept for each character of a string takes a hundred times its size. And no number
+# is looked at from its middle: with a million digits that would take hours.
 _TO_TIDY = re.compile(
-    rb'"(?:[^"\\]|\\.)*"|[ \t\r\n]+|-?\d+(?:\.\d+)?[eE][+-]?\d+|-?\d+\.\d+|-0(?!\d)',
+    rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[ \t\r\n]++'
+    rb"|(?<!\d)-?(?:\d++(?:\.\d++)?+[eE][+-]?\d++|\d++\.\d++|(?<=-)0(?!\d))",
 )
 _encode = msgspec.json.encode
 

@@ -15,7 +15,7 @@ _LEXER = re.compile(
     r"""
       (?P<space> \s+ | \#[^\n]* )
     | (?P<number> \d[\d_]* (?: \.\d[\d_]* )? (?: [eE][+-]?\d+ )? )
-    | (?P<single> ' (?: [^'\\] | \\. )* ' )
+    | (?P<single> ' [^'\\]*+ (?: \\. [^'\\]*+ )*+ ' )
     | (?P<double> " )
     | (?P<shell> ` [^`]* ` )
     | (?P<symbol> :[A-Za-z_]\w* )

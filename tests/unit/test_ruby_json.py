@@ -6,6 +6,8 @@ import json
 import math
 import random
 import struct
+import time
+import tracemalloc
 
 import pytest
 
@@ -105,6 +107,27 @@ def test_a_number_without_json_form_is_refused(number):
 )
 def test_tidying_changes_the_spelling_and_nothing_else(text, tidied):
     assert tidy(text) == tidied
+
+
+@pytest.mark.parametrize("token", [b'"' + b"x" * 300_000 + b'"', b'"' + rb"\n" * 150_000 + b'"'])
+def test_tidying_a_long_text_takes_as_much_memory_as_the_text(token):
+    tracemalloc.start()
+    try:
+        tidy(token)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 10 * len(token)
+
+
+def test_tidying_a_long_number_takes_no_longer_than_many_short_ones():
+    def seconds(text: bytes) -> float:
+        since = time.process_time()
+        tidy(text)
+        return time.process_time() - since
+
+    assert seconds(b"[" + b"1" * 20_000 + b"]") < 10 * seconds(b"[" + b"1.5," * 5_000 + b"1]")
 
 
 @pytest.mark.parametrize(
