@@ -18,7 +18,7 @@ from sidekiq_py.worker_process import ForkedWorker, Line
 
 def run_server(config: Config) -> int:
     """Work until told to stop; returns the exit code, in the supervisor and in each worker."""
-    spare(HARMLESS)
+    spare((*HARMLESS, signal.SIGTSTP, signal.SIGTTIN))  # the last two would stop it as Control-Z does
     if config.processes == 0:
         return _work(config, None)
     logs = setup_logging(

@@ -63,9 +63,9 @@ def test_a_signal_that_the_application_handles_is_its_own(stage: Stage):
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("name", ["HUP", "USR1", "USR2"])
+@pytest.mark.parametrize("name", ["HUP", "USR1", "USR2", "TSTP", "TTIN"])
 @pytest.mark.parametrize("mode", ["-p0", "-p1"])
-def test_they_do_not_kill_a_process_that_is_still_starting(stage: Stage, mode: str, name: str):
+def test_they_do_not_kill_or_stop_a_process_that_is_still_starting(stage: Stage, mode: str, name: str):
     server = stage.launch(SLOW, mode)
     pid = loading(stage)
 
