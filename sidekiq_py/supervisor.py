@@ -24,7 +24,7 @@ from sidekiq_py.lifeguard import Lifeguard
 from sidekiq_py.redis_connection import RedisConnection
 from sidekiq_py.signal_pipe import SignalPipe
 from sidekiq_py.suspects import Suspect
-from sidekiq_py.worker_place import WorkerPlace
+from sidekiq_py.worker_place import STEADY_AFTER, WorkerPlace
 from sidekiq_py.worker_process import CannotFork, Death, WorkerProcess, fork_worker
 
 logger = logging.getLogger("sidekiq")
@@ -58,6 +58,7 @@ class Supervisor:
         self._fork_backoff = Backoff(0.5, 10.0)
         self._next_fork_at = 0.0  # monotonic seconds; set while the system lets none be started
         self._signals = SignalPipe(HEARD)
+        self._unmet_limit: int | None = None  # bytes; told once
         self._code = 0
         self._has_booted = False
         self._takes_jobs = True
@@ -194,6 +195,7 @@ class Supervisor:
         if worker.has_booted and not had_booted:
             self._has_booted = True
             self._follow(worker)
+            self._compare_with_limit(worker)
         for place in self._places:
             place.heard(worker)
 
@@ -206,6 +208,16 @@ class Supervisor:
             self._lifeguard.close()
             self._lifeguard.serve(
                 self._connect(), ttl=self._config.heartbeat_ttl, stall_after=self._config.stall_after
+            )
+
+    def _compare_with_limit(self, worker: WorkerProcess) -> None:
+        limit = self._config.max_memory
+        if limit and worker.idle_memory > limit != self._unmet_limit:
+            self._unmet_limit = limit
+            logger.warning(
+                "max_memory can't be met: it is %d MB, and a worker needs %d MB before its first job. "
+                "Each works for %d s, or until it has grown, before it is replaced",
+                *(limit >> 20, worker.idle_memory >> 20, STEADY_AFTER),
             )
 
     def _duties(self) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ from sidekiq_py.worker_process import DRAIN, WorkerProcess
 logger = logging.getLogger("sidekiq")
 
 STEADY_AFTER: Final = 30.0  # seconds; the successor of a worker that lived this long starts at once
+GROWN: Final = 1.25  # times what a worker held when it had booted; before that it is hardly its jobs' doing
 
 
 class WorkerPlace:
@@ -60,11 +61,20 @@ class WorkerPlace:
         worker, limits = self.worker, self._config
         if worker is None or not worker.has_booted:
             return None
-        if limits.max_memory and (memory := worker.memory) > limits.max_memory:
+        if (
+            limits.max_memory
+            and (memory := worker.memory) > limits.max_memory
+            and self._helps(worker, memory)
+        ):
             return worker.pid, f"holds {memory >> 20} MB, more than {limits.max_memory >> 20}"
         if limits.max_jobs and (count := worker.table.processed) >= limits.max_jobs:
             return worker.pid, f"has run {count} jobs"
         return None
+
+    def _helps(self, worker: WorkerProcess, memory: int) -> bool:
+        """Whether another would be smaller. Where it would not, none is left without time to work."""
+        is_steady = self._clock.monotonic() - worker.started_at >= STEADY_AFTER
+        return is_steady or memory > GROWN * worker.idle_memory
 
     def recycle(self) -> None:
         """Let the worker finish its jobs and end; the place is filled when it has, or when it takes long."""

@@ -147,6 +147,7 @@ class WorkerProcess:
     suspects: Sequence[Suspect] = ()
     started_at: float = field(default_factory=time.monotonic)
     news: News = field(default_factory=News)
+    idle_memory: int = 0  # bytes that it held when it had just booted
     drains: bool = False  # told to end when its jobs have
     is_silent: bool = False  # it has hung up
     _unread: bytes = b""
@@ -211,6 +212,8 @@ class WorkerProcess:
                 stops=news.stops or known.stops,  # it may be told to stop before it has booted
                 is_through=news.is_through or known.is_through,
             )
+        if self.has_booted and not self.idle_memory:
+            self.idle_memory = self.memory
 
     def terminate(self) -> None:
         """TERM, which ends at once whoever doesn't hear signals yet."""

@@ -192,6 +192,19 @@ def test_a_worker_that_has_grown_too_large_is_replaced_when_its_jobs_are_done(ru
     assert large not in {int(line.split()[2]) for line in ruin.stage.notes if jid(brief) in line}
 
 
+def test_a_memory_limit_that_no_worker_can_meet_is_told_once_and_keeps_no_job_from_running(ruin: Ruin):
+    server = ruin.start("-c", "2", "-p", "2", "--max-memory", "20MB")
+    jobs = ruin.push("Brief", 0.05, count=40)
+
+    ruin.assert_once(jobs)
+    rest(2)  # two looks of the supervisor
+
+    assert "it finishes its jobs" not in server.log
+    assert server.log.count("max_memory can't be met: it is 20 MB, and a worker needs ") == 1
+    assert len(server.worker_pids) == 2
+    assert server.stop() == 0
+
+
 # -- several workers, and their end -------------------------------------------------------------------
 
 
