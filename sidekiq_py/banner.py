@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from sidekiq_py.capsule import Capsule
 from sidekiq_py.config import Config
@@ -61,3 +62,14 @@ def farewell(*, done: int, failed: int, requeued: int, uptime: float, stopping: 
         f"Bye! {done} done, {failed} failed, {requeued} pushed back; "
         f"up {uptime:.1f} s, stopped in {stopping:.1f} s"
     )
+
+
+def last_words(held_by: Mapping[str, Any] | None, running: int, trouble: BaseException | None) -> str:
+    """Where it takes the last resort to end: which job kept the process, and where those are that ran."""
+    reason = "the process did not stop in time"
+    if held_by is not None:
+        jid, job_class = held_by.get("jid", "?"), held_by.get("class", "?")
+        reason = f"a job did not let the process stop (jid={jid} class={job_class})"
+    if trouble is not None:
+        return f"{reason}; jobs stay claimed until a rescue: {trouble}"
+    return f"{reason}; " + ("what ran is back on its queue" if running else "no job ran any more")

@@ -21,14 +21,14 @@ from sidekiq_py.claims import requeue_leftovers
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.clock import Clock
 from sidekiq_py.config import Config
-from sidekiq_py.errors import OUTAGE, HandlersNotLoaded, SidekiqError
+from sidekiq_py.errors import OUTAGE, HandlersNotLoaded
 from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import CLEAN_UP_TIME
 from sidekiq_py.payload import error_message
 from sidekiq_py.redis_connection import ServerInfo, check_rights, check_server
 from sidekiq_py.registry import Registry
 from sidekiq_py.signals import ORPHANED, STOP, Signals, refusal
-from sidekiq_py.stop import Stop
+from sidekiq_py.stop import Stop, exit_within
 from sidekiq_py.suspect_fetcher import alone_capsule
 from sidekiq_py.threads import Threads
 from sidekiq_py.wiring import READ_MARGIN, Wiring
@@ -36,7 +36,7 @@ from sidekiq_py.worker_process import DRAIN, Line, News, Settings
 
 logger = logging.getLogger("sidekiq")
 
-LAST_WORDS: Final = 1.0  # seconds that the last resort waits for a beat under way
+LAST_WORDS: Final = 1.0  # seconds that the last resort has for a beat under way, and for its line in the log
 LAST_RESORT: Final = 2.0  # seconds beyond timeout and clean-up until the process ends whatever runs
 
 
@@ -301,24 +301,29 @@ class Launcher:
         )
 
     def _end_at_once(self) -> None:
-        """Last resort, on a native thread: a job keeps the hub from stopping. Put everything back and go."""
-        code = 0
+        """Last resort, on a native thread: the process does not stop. Put everything back and go.
+
+        What keeps it may be the log, whose reader has stopped reading: so that comes last, and has a second.
+        """
         self._tell_supervisor(News(stops=True))
         held_by = self._wired.holder()
+        running = len(self._work_state.running)
         self._work_state.give_up()
         self._heartbeat.stop()
+        trouble = self._put_all_back()
+        code = 0 if trouble is None else 1
+        exit_within(LAST_WORDS, code)
+        logger.error("%s", banner.last_words(held_by[1].job if held_by else None, running, trouble))
+        streams.flush()
+        os._exit(code)
+
+    def _put_all_back(self) -> BaseException | None:
+        """And leave the Busy page; what kept us from that."""
         try:
             connection = self._config.redis.connect()
             requeue_leftovers(connection, self.identity, self._config.all_queues)
             self._heartbeat.wait_until_ended(LAST_WORDS)
             self._heartbeat.sign_off(connection)
-        except SidekiqError as error:
-            code = 1
-            logger.error("jobs stay claimed until a rescue: %s", error)
-        job = held_by[1].job if held_by else {}
-        logger.error(
-            "a job did not let the process stop (jid=%s class=%s); what ran is back on its queue",
-            *(job.get("jid", "?"), job.get("class", "?")),
-        )
-        streams.flush()
-        os._exit(code)
+        except BaseException as error:  # whatever it is, the process ends
+            return error
+        return None

@@ -272,6 +272,32 @@ def test_a_handler_that_burns_cpu_for_ever_does_not_keep_the_process_alive(stage
     assert re.search(r"did not let the process stop \(jid=\w+ class=Burn\)", server.log)
 
 
+BLOCKED_LOG = """
+@job("Logs")
+def logs():
+    read, write = os.pipe()  # nobody reads it
+    os.dup2(write, 1)
+    note("start logs")
+    while True:
+        current_job().logger.info("x" * 1000)
+"""
+
+
+@pytest.mark.row("G12")
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_a_log_that_nobody_reads_any_more_does_not_keep_the_process_alive(stage: Stage, processes: str):
+    server = stage.start(HANDLERS + BLOCKED_LOG, "-p", processes, "-t", "0.2")
+    pushed = stage.push("Logs")
+    stage.wait_for_note("start logs")
+
+    assert server.stop() == 0
+
+    assert stage.queue() == [pushed]
+    assert stage.claimed() == []
+    assert stage.raw.smembers("processes") == set()
+    assert "is killed" not in server.log
+
+
 def test_term_while_starting_ends_as_soon_as_it_has_started(stage: Stage):
     server = stage.launch(
         HANDLERS

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sidekiq_py.banner import boot_lines, farewell
+from sidekiq_py.banner import boot_lines, farewell, last_words
 from sidekiq_py.config import Config
+from sidekiq_py.errors import RedisDown
 from sidekiq_py.redis_connection import RedisOptions, ServerInfo
 from sidekiq_py.version import VERSION
 
@@ -52,6 +53,29 @@ def test_the_last_line_sums_the_process_up():
     line = farewell(done=1234, failed=5, requeued=2, uptime=3600.04, stopping=1.26)
 
     assert line == "Bye! 1234 done, 5 failed, 2 pushed back; up 3600.0 s, stopped in 1.3 s"
+
+
+JOB = {"jid": "abc", "class": "Burn"}
+HELD = "a job did not let the process stop (jid=abc class=Burn); "
+LATE = "the process did not stop in time; "
+
+
+@pytest.mark.parametrize(
+    ("held_by", "running", "trouble", "line"),
+    [
+        (JOB, 2, None, HELD + "what ran is back on its queue"),
+        (
+            {"jid": "abc", "class": "Burn"},
+            2,
+            RedisDown("gone"),
+            HELD + "jobs stay claimed until a rescue: gone",
+        ),
+        (None, 2, None, LATE + "what ran is back on its queue"),
+        (None, 0, None, LATE + "no job ran any more"),
+    ],
+)
+def test_the_last_words_say_only_what_is_so(held_by, running, trouble, line):
+    assert last_words(held_by, running, trouble) == line
 
 
 def test_a_server_that_tells_nothing_is_named_all_the_same(config):
