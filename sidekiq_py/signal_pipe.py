@@ -1,7 +1,8 @@
 """Signals as something to read: the system writes each one's number into a pipe, at once.
 
 Python's own handlers wait until the main thread runs Python code; this doesn't, so that a thread beside a
-busy main thread can hear too.
+busy main thread can hear too. Where somebody else has taken the system's pen, as asyncio does for its own
+signals, such a handler writes instead.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 logger = logging.getLogger("sidekiq")
@@ -29,8 +31,8 @@ class SignalPipe:
     def open(self) -> None:
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
-        self._before = {number: signal.signal(number, _noted) for number in self._heard}
-        self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._before = {number: signal.signal(number, self._note) for number in self._heard}
+        self._wakeup_before = self._take_wakeup()
 
     def fileno(self) -> int:
         """The end to wait on."""
@@ -57,6 +59,20 @@ class SignalPipe:
         """In a forked child: it shares the pipe, so that its signals would be its parent's."""
         self._give_back(wakeup=-1)
 
+    def _note(self, number: int, _frame: object) -> None:
+        """Python writes to the pipe only what has a handler; and asyncio leaves it writing nowhere."""
+        wakeup = self._take_wakeup()
+        if wakeup == self._write:
+            return
+        if wakeup != -1:
+            with suppress(ValueError):  # it has been closed
+                signal.set_wakeup_fd(wakeup)
+        with suppress(BlockingIOError):
+            os.write(self._write, bytes([number]))
+
+    def _take_wakeup(self) -> int:
+        return signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+
     def _give_back(self, wakeup: int) -> None:
         signal.set_wakeup_fd(wakeup)
         for number, handler in self._before.items():
@@ -66,7 +82,7 @@ class SignalPipe:
 def spare(numbers: Iterable[signal.Signals], *, silently: bool = False) -> None:
     """Until somebody hears these signals they are logged and do nothing, instead of killing the process."""
     for number in unclaimed(numbers):
-        signal.signal(number, _noted if silently else _too_early)
+        signal.signal(number, _ignore if silently else _too_early)
 
 
 def unclaimed(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
@@ -79,5 +95,5 @@ def _too_early(number: int, _frame: object) -> None:
     logger.warning("got %s while starting: it is ignored", signal.Signals(number).name[3:])
 
 
-def _noted(_number: int, _frame: object) -> None:
-    """The pipe carries the news; a handler must exist for Python to write to it."""
+def _ignore(_number: int, _frame: object) -> None:
+    """Unlike SIG_IGN, it isn't passed on to the programs that are started."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 
 import pytest
 
@@ -270,6 +272,50 @@ def test_a_handler_that_burns_cpu_for_ever_does_not_keep_the_process_alive(stage
     assert stage.raw.smembers("processes") == set()
     assert counts(stage) == (2, 2)
     assert re.search(r"did not let the process stop \(jid=\w+ class=Burn\)", server.log)
+
+
+ASYNCIO = """
+import asyncio, signal
+
+@job("Loop")
+def loop():
+    async def main():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, lambda: note("heard WINCH"))
+        note("start loop")
+        while not os.path.exists("close"):
+            await asyncio.sleep(0.01)
+    asyncio.run(main())
+    note("end loop")
+"""
+
+
+@pytest.mark.row("G13")
+@pytest.mark.parametrize("processes", ["0", "1"])
+@pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "running"])
+def test_a_loop_of_asyncio_that_hears_signals_leaves_the_server_its_own(
+    stage: Stage, processes: str, is_closed: bool
+):
+    server = stage.start(HANDLERS + ASYNCIO, "-p", processes, "-t", "600")
+    stage.push("Long", "a", "go-a")
+    stage.push("Loop")
+    for line in ("start a", "start loop"):
+        stage.wait_for_note(line)
+    if is_closed:
+        stage.let("close")
+        stage.wait_for_note("end loop")
+
+    server.signal("TSTP")
+    server.wait_for_log("quiet: no new jobs")
+    server.signal("INT")  # twice would be at once
+    server.wait_for_log("have 600 s to finish")
+    if not is_closed:
+        os.kill(server.worker_pid, signal.SIGWINCH)
+        stage.wait_for_note("heard WINCH")
+    for name in ("close", "go-a"):
+        stage.let(name)
+
+    assert server.wait() == 0
+    assert "2 done, 0 failed, 0 pushed back" in server.log
 
 
 BLOCKED_LOG = """
