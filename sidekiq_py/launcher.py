@@ -6,7 +6,6 @@ Ruby twin: Sidekiq::Launcher, and the half of Sidekiq::CLI that waits for signal
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import traceback
@@ -15,20 +14,21 @@ from typing import Final
 import gevent
 from gevent.event import Event
 
-from sidekiq_py import banner, streams
+from sidekiq_py import banner
 from sidekiq_py.blocking_libraries import blocking_libraries
 from sidekiq_py.claims import requeue_leftovers
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.clock import Clock
 from sidekiq_py.config import Config
 from sidekiq_py.errors import OUTAGE, HandlersNotLoaded
+from sidekiq_py.last_resort import LastResort
 from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import CLEAN_UP_TIME
 from sidekiq_py.payload import error_message
 from sidekiq_py.redis_connection import ServerInfo, check_rights, check_server
 from sidekiq_py.registry import Registry
 from sidekiq_py.signals import ORPHANED, STOP, Signals, refusal
-from sidekiq_py.stop import Stop, exit_within
+from sidekiq_py.stop import Stop
 from sidekiq_py.suspect_fetcher import alone_capsule
 from sidekiq_py.threads import Threads
 from sidekiq_py.wiring import READ_MARGIN, Wiring
@@ -36,7 +36,6 @@ from sidekiq_py.worker_process import DRAIN, Line, News, Settings
 
 logger = logging.getLogger("sidekiq")
 
-LAST_WORDS: Final = 1.0  # seconds that the last resort has for a beat under way, and for its line in the log
 LAST_RESORT: Final = 2.0  # seconds beyond timeout and clean-up until the process ends whatever runs
 
 
@@ -79,6 +78,8 @@ class Launcher:
         self._heartbeat = wired.heartbeat
         self._work_state = wired.work_state
         self._report = wired.report
+        self._signals: Signals | None = None
+        self._last_resort = LastResort(config, wired, line)
         self._stop: Stop | None = None
         self._stop_wanted = Event()
         self._has_booted = Event()
@@ -93,10 +94,11 @@ class Launcher:
         """Boot, work until a stop signal, stop; returns the exit code. Raises what `boot` raises."""
         signals = Signals(
             on_signal=self.on_signal,
-            overdue=self._end_at_once,
+            overdue=self._last_resort,
             stop_within=self._config.timeout + CLEAN_UP_TIME + LAST_RESORT,
             line=self._line,
         )
+        self._signals = signals
         signals.start()
         self._wired.forks.watch(signals.abandon)
         try:
@@ -104,6 +106,7 @@ class Launcher:
             self._outlast(self._stop_wanted)
             stopping = gevent.spawn(self.stop)
             self._outlast(stopping)
+            self._last_resort.code = stopping.get()
             return stopping.get()
         finally:
             signals.restore()
@@ -279,6 +282,8 @@ class Launcher:
             manager.join()
         if self._stop is None:
             self._begin_stop()
+        if self._signals is not None:
+            self._signals.expect_end()
 
     def _tell_supervisor(self, news: News) -> None:
         if self._line is not None:
@@ -299,31 +304,3 @@ class Launcher:
             uptime=now - self._started_at,
             stopping=now - stopping_since,
         )
-
-    def _end_at_once(self) -> None:
-        """Last resort, on a native thread: the process does not stop. Put everything back and go.
-
-        What keeps it may be the log, whose reader has stopped reading: so that comes last, and has a second.
-        """
-        self._tell_supervisor(News(stops=True))
-        held_by = self._wired.holder()
-        running = len(self._work_state.running)
-        self._work_state.give_up()
-        self._heartbeat.stop()
-        trouble = self._put_all_back()
-        code = 0 if trouble is None else 1
-        exit_within(LAST_WORDS, code)
-        logger.error("%s", banner.last_words(held_by[1].job if held_by else None, running, trouble))
-        streams.flush()
-        os._exit(code)
-
-    def _put_all_back(self) -> BaseException | None:
-        """And leave the Busy page; what kept us from that."""
-        try:
-            connection = self._config.redis.connect()
-            requeue_leftovers(connection, self.identity, self._config.all_queues)
-            self._heartbeat.wait_until_ended(LAST_WORDS)
-            self._heartbeat.sign_off(connection)
-        except BaseException as error:  # whatever it is, the process ends
-            return error
-        return None

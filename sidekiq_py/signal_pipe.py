@@ -50,6 +50,11 @@ class SignalPipe:
             return None
         return [signal.Signals(number) for number in numbers if number in self._heard]
 
+    def wake(self) -> None:
+        """Let whoever waits on it look at other things; a `read` finds nothing."""
+        with suppress(BlockingIOError):  # full: then there is something to read anyway
+            os.write(self._write, b"\0")
+
     def restore(self) -> None:
         """Give the signals back to whoever had them; a reader gets the end."""
         self._give_back(self._wakeup_before)

@@ -1,7 +1,7 @@
 """What a server is told from outside: heard by a native thread, even while a handler keeps the hub busy.
 
 Signals come from the system; a worker also hears its supervisor, who speaks in signals' names. After a stop
-signal the same thread is the last resort: when the server has not ended in time, it calls `overdue`.
+signal the same thread is the last resort: when the process has not ended in time, it calls `overdue`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Signals:
     """Hears INT, TERM, TSTP and TTIN between `start` and `restore`; HUP, USR1 and USR2 unless others do.
 
     `on_signal` is called on the hub's thread with the signal's name, or with a supervisor's word. `overdue`
-    is called on the native thread when `stop_within` seconds after the first stop signal the process is
-    still there.
+    is called on the native thread when the process is still there `stop_within` seconds after the first stop
+    signal, or after `expect_end`.
     """
 
     def __init__(
@@ -79,9 +79,14 @@ class Signals:
         _start_new_thread(self._listen, ())
 
     def restore(self) -> None:
-        """Give the signals back to whoever had them, and end the thread."""
+        """Give the signals back to whoever had them. The thread ends, or sees to it that the process does."""
         self._pipe.restore()
         self._keep_waiting.close()
+
+    def expect_end(self) -> None:
+        """The process has nothing left to do: it has as much time to end as after a stop signal."""
+        self._has_to_end()
+        self._pipe.wake()
 
     def abandon(self) -> None:
         """In a forked child: signals sent to it are its own, and not to be heard by its parent."""
@@ -107,11 +112,22 @@ class Signals:
                 return
             words = self._words(ready)
             if words is None:
+                self._see_out()
                 return
             for word in words:
-                if word in STOP and self._deadline is None:
-                    self._deadline = time.monotonic() + self._stop_within
+                if word in STOP:
+                    self._has_to_end()
                 self._loop.run_callback_threadsafe(self._on_signal, word)
+
+    def _has_to_end(self) -> None:
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._stop_within
+
+    def _see_out(self) -> None:
+        """The server has ended; what the application left behind may keep the process for ever."""
+        if self._deadline is not None:
+            _sleep(max(0.0, self._deadline - time.monotonic()))
+            self._overdue()
 
     def _words(self, ready: Sequence[int]) -> list[str] | None:
         """What was said; None when nothing will be heard any more."""

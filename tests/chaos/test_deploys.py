@@ -154,6 +154,45 @@ def test_a_rolling_restart_asked_for_while_one_is_under_way_brings_the_newest_co
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        (
+            "atexit.register(ctypes.CDLL(None).sleep, 600)",
+            "the application kept its process: it is ended now",
+        ),
+        ("hooks.append(lambda: wait_for('never'))", "the process did not stop in time; no job ran any more"),
+    ],
+)
+def test_a_replaced_worker_that_the_application_holds_up_does_not_stay(ruin: Ruin, how: str, reason: str):
+    handlers = f"""
+    import atexit
+    hooks = []
+
+    @job("Holds")
+    def holds():
+        start()
+        {how}
+        end()
+
+    @configure_server
+    def configure(config):
+        config.on("shutdown", lambda: [hook() for hook in hooks])
+    """
+    server = ruin.start("-c", "2", "-t", "0.2", handlers=handlers)
+    old = server.worker_pid
+    ruin.wait_until_ended(ruin.push("Holds"))
+
+    server.signal("USR2")
+    server.wait_for_log(f"takes over from {old}")
+    eventually(lambda: not is_alive(old), LONG)
+
+    assert reason in server.log
+    assert "did not let the process stop" not in server.log
+    assert server.is_running
+    ruin.wait_until_ended(ruin.push("Brief"))
+
+
 # -- limits -------------------------------------------------------------------------------------------
 
 
