@@ -65,6 +65,7 @@ _ACKNOWLEDGE = load("acknowledge")
 _RESCHEDULE = load("reschedule")
 _BURY = load("bury")
 _HAND_BACK = load("hand_back")
+_TAKE_OUT = load("take_out")
 _TOO_OFTEN: Final = -1
 
 
@@ -128,13 +129,19 @@ class FailureRecorder:
         failed_at = self._surroundings.dialect.timestamp(now)
         self._bury(work, shell_for(work.raw, queue=work.queue, reason=str(error), failed_at=failed_at))
 
-    def convicted(self, work: UnitOfWork, error: PoisonPill, handler: Handler | None) -> None:
-        """Move a job that keeps killing its process to the dead set, whatever its `retry` says."""
-        job = parse(work.raw)
-        self._note_failure(job, work.queue, error, self._clock.now())
-        stored = self._stored_form(work, job)
-        self._kill(work, job, stored, error=error, handler=handler)
-        self._report(error, {"context": "a job keeps killing its process", "job": job})
+    def convicted(
+        self,
+        work: UnitOfWork,
+        error: PoisonPill,
+        handler_of: Callable[[str], Handler | None],
+        buried: Callable[[], object],
+    ) -> None:
+        """Move a job that keeps killing its process to the dead set, whatever its `retry` says.
+
+        At once and as it is, for to note the failure or to ask a hook may be what kills. Then `buried` is
+        called, and the entry completed, or taken out again where the handler says so.
+        """
+        self._bury(work, work.raw, then=partial(self._complete, work, error, handler_of, buried))
 
     def _count_failure(
         self, work: UnitOfWork, job: Payload, error: BaseException, handler: Handler | None
@@ -246,13 +253,19 @@ class FailureRecorder:
         error: BaseException,
         handler: Handler | None,
     ) -> Verdict:
-        wish = self._ask(handler, "retries_exhausted", (job, error), job) if handler else None
-        if wish == "discard" or job.get("dead") is False:
+        if reason := self._why_discarded(job, error, handler):
             self._discard(work, job, error)
-            return Discard("retries_exhausted says discard" if wish == "discard" else "dead is false")
+            return Discard(reason)
         stored = self._with_changes_of_hook(stored, job)
         tell = partial(self._tell_death_handlers, job, error)
         return Kill() if self._bury(work, rebuild(stored), then=tell) else NOT_OURS
+
+    def _why_discarded(self, job: Payload, error: BaseException, handler: Handler | None) -> str:
+        """Why the job leaves no trace in the dead set; empty when it does."""
+        wish = self._ask(handler, "retries_exhausted", (job, error), job) if handler else None
+        if wish == "discard":
+            return "retries_exhausted says discard"
+        return "dead is false" if job.get("dead") is False else ""
 
     def _discard(self, work: UnitOfWork, job: Payload, error: BaseException) -> None:
         job["discarded_at"] = milliseconds(self._clock.now())  # only death handlers see it
@@ -266,6 +279,41 @@ class FailureRecorder:
         args = self._options.dead_limits.bury_args("list", now=self._clock.now(), jobs=[(work.raw, stored)])
         bury = Settlement(work, _BURY, [keys.DEAD], args, not_ours=[])
         return self._settled(bury, then=then)
+
+    def _complete(
+        self,
+        work: UnitOfWork,
+        error: PoisonPill,
+        handler_of: Callable[[str], Handler | None],
+        buried: Callable[[], object],
+    ) -> None:
+        """Do for a convict what is done for other jobs before they are buried."""
+        buried()
+        now = self._clock.now()
+        try:
+            job = parse(work.raw)
+        except InvalidPayload as problem:
+            failed_at = self._surroundings.dialect.timestamp(now)
+            shell = shell_for(work.raw, queue=work.queue, reason=str(problem), failed_at=failed_at)
+            self._rewrite(work, work.raw, shell)
+            return
+        self._note_failure(job, work.queue, error, now)
+        stored = self._stored_form(work, job)
+        noted = rebuild(stored)
+        self._rewrite(work, work.raw, noted)
+        if self._why_discarded(job, error, handler_of(str(job["class"]))):
+            job["discarded_at"] = milliseconds(self._clock.now())
+            self._settled(Settlement(work, _TAKE_OUT, [], [noted], not_ours=None, source=keys.DEAD))
+        else:
+            self._rewrite(work, noted, rebuild(self._with_changes_of_hook(stored, job)))
+        self._tell_death_handlers(job, error)
+        self._report(error, {"context": "a job keeps killing its process", "job": job})
+
+    def _rewrite(self, work: UnitOfWork, before: bytes, after: bytes) -> None:
+        """Replace an entry of the dead set."""
+        if after != before:
+            args = self._options.dead_limits.bury_args("zset", now=self._clock.now(), jobs=[(before, after)])
+            self._settled(Settlement(work, _BURY, [keys.DEAD], args, not_ours=None, source=keys.DEAD))
 
     def _is_handed_back(self, work: UnitOfWork, job: Payload, error: UnknownJobClass) -> bool:
         """Give a job of an unknown class to the others: uncounted, later, and not for ever."""

@@ -78,7 +78,10 @@ class Processor:
             self.has_ended = True
         except BaseException as error:
             self.has_ended = self.is_interrupted
-            self._died(error)
+            try:
+                self._died(error)
+            finally:
+                self._parts.work_state.end_if_taken(self.tid)
 
     def _died(self, error: BaseException) -> None:
         """The job in hand fails, unless it can't, or was put back."""
@@ -90,6 +93,7 @@ class Processor:
         elif not self._fails_plainly(work, error):
             self._parts.report.log(error, {"context": "internal error, the job stays in its claim list"})
             self._fetcher.keep(work)
+            self._parts.work_state.keep_taken(work.raw)  # what made that fail may end the process, too
         else:
             self._parts.report.log(error, {"context": "a processor died with its job, and is replaced"})
 
@@ -105,15 +109,16 @@ class Processor:
         return True
 
     def process(self, work: UnitOfWork) -> None:
+        parts = self._parts
+        parts.work_state.take(self.tid, work.raw)
         job = self._load_or_bury(work)
         if job is None:
+            parts.work_state.end(self.tid, failed=None)
             return
-        parts = self._parts
         name = job.get("wrapped") or job["class"]  # now: middleware may do with the job what it likes
         token = parts.job_logger.bind(job, work.queue)
         running = Running(work, job, parts.clock.now())
         parts.work_state.begin(self.tid, running)
-        failed: bool | None = True
         try:
             started = parts.clock.monotonic()
             if parts.threads is None:
@@ -125,8 +130,8 @@ class Processor:
             ended = parts.clock.monotonic()
             elapsed = ended - started
             failed = self._settle(work, name, error, elapsed)
-        finally:
             parts.work_state.end(self.tid, failed=failed)
+        finally:  # where that raised, the job is over once `_died` has settled it
             parts.job_logger.release(token)
         if ended - self._yielded_at > YIELD_AFTER:
             give_way(parts.clock, running.run_at)

@@ -1,7 +1,7 @@
 """Which jobs a worker process runs, in memory it shares with its supervisor: readable after any death.
 
-Writing costs no system call. Only jobs that had started are in it, so those that a dead worker had merely
-fetched are known to be innocent.
+Writing costs no system call. A job is in it from before it is parsed until it is settled, for all of that may
+kill; those that a dead worker had merely fetched are known to be innocent.
 """
 
 from __future__ import annotations
@@ -66,6 +66,10 @@ class RunningTable:
     def begin(self, slot: int, raw: bytes, at: float) -> None:
         self._integers[slot + 1] = hash(raw)
         self._seconds[slot] = at  # last: it is what makes the slot count
+
+    def free(self, slot: int) -> None:
+        """Nothing is in it, though no job was finished."""
+        self._seconds[slot] = 0.0
 
     def end(self, slot: int) -> None:
         self._seconds[slot] = 0.0

@@ -31,6 +31,7 @@ class Settlement:
     others: Sequence[str]  # the keys after the claim list
     args: Sequence[Arg]
     not_ours: Reply  # what the script says when the job was not in the list
+    source: str | None = None  # where the job is, if not in its claim list any more
 
 
 class Settle:
@@ -101,4 +102,5 @@ class Settle:
         return bool(is_ours)
 
     def _names(self, settlement: Settlement) -> list[str]:
-        return [keys.claim(self._identity, settlement.work.queue), *settlement.others]
+        source = settlement.source or keys.claim(self._identity, settlement.work.queue)
+        return [source, *settlement.others]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from sidekiq_py import keys
@@ -43,7 +44,7 @@ class SuspectFetcher(Fetcher):
         *,
         redis: Redis,
         kept: KeptJobs,
-        convict: Callable[[UnitOfWork, PoisonPill], object],
+        convict: Callable[[UnitOfWork, PoisonPill, Callable[[], object]], object],
         on_through: Callable[[], object] = lambda: None,
         **surroundings: Any,
     ) -> None:
@@ -54,7 +55,6 @@ class SuspectFetcher(Fetcher):
         self._convict = convict
         self._on_through = on_through
         self._at_trial: Suspect | None = None
-        self._convicted: list[tuple[Suspect, UnitOfWork]] = []  # and perhaps not buried yet
 
     def release(self) -> None:
         """The suspect has run to its end, well or not: it killed nobody."""
@@ -91,25 +91,18 @@ class SuspectFetcher(Fetcher):
         work = UnitOfWork(suspect.queue, suspect.raw)
         self._held += 1
         try:
-            self._convict(work, _verdict(suspect))
+            self._convict(work, _verdict(suspect), partial(self._buried, suspect))
         except BaseException:  # its turn comes again, after all others
             self._suspects.append(suspect._replace(identity=self._identity))
             raise
         finally:
             super().release()
-        self._convicted.append((suspect, work))
-        self._close_cases()
 
-    def _close_cases(self) -> None:
-        waiting = [(suspect, work) for suspect, work in self._convicted if self._kept.holds(work)]
-        for suspect, work in self._convicted:
-            if not self._kept.holds(work):
-                self._log(suspect)
-                self._forget_crashes(suspect)  # whoever retries it from the dead set begins anew
-        self._convicted = waiting
+    def _buried(self, suspect: Suspect) -> None:
+        self._log(suspect)
+        self._forget_crashes(suspect)  # whoever retries it from the dead set begins anew
 
     def _wait_idle(self, free: int) -> None:
-        self._close_cases()
         if self._suspects:
             return
         if self._kept.works():  # were this process to end, they would run among others

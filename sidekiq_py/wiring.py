@@ -33,7 +33,6 @@ from sidekiq_py.kept_jobs import KeptJobs
 from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import Manager
 from sidekiq_py.metrics.execution import ExecutionTracker
-from sidekiq_py.payload import parse
 from sidekiq_py.process_info import ProcessInfo
 from sidekiq_py.processor import Parts
 from sidekiq_py.redaction import ArgsFilter
@@ -227,9 +226,12 @@ class Wiring:
         if self._line is not None:
             self._line.tell(News(is_through=True))
 
-    def _convict(self, work: UnitOfWork, error: PoisonPill) -> None:
-        handler = self._registry.get(str(parse(work.raw)["class"]))
-        self._parts.failures.convicted(work, error, handler)
+    def _convict(self, work: UnitOfWork, error: PoisonPill, buried: Callable[[], object]) -> None:
+        tid = f"convict {id(work)}"  # one that Redis refuses to bury stays taken
+        self.work_state.take(tid, work.raw)
+        self._parts.failures.convicted(work, error, self._registry.get, buried)
+        if not self._kept.holds(work):
+            self.work_state.end(tid, failed=None)
 
     def _make_background(self) -> list[Component]:
         if self._poller is None:

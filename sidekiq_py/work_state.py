@@ -40,23 +40,38 @@ class WorkState:
     table: RunningTable | None = None  # the supervisor's view of the same
     _slots: dict[str, int] = field(default_factory=dict)
 
-    def begin(self, tid: str, running: Running) -> None:
-        self.running[tid] = running
+    def take(self, tid: str, raw: bytes) -> None:
+        """This job is in hand: should the process die from now on, it may have been the cause."""
         if self.table is not None:
             slot = self._slots.get(tid)
             if slot is None:
                 slot = self._slots[tid] = self.table.new_slot()
-            self.table.begin(slot, running.work.raw, monotonic())
+            self.table.begin(slot, raw, monotonic())
+
+    def begin(self, tid: str, running: Running) -> None:
+        """It runs."""
+        self.running[tid] = running
         failpoint("job.begun")
 
     def end(self, tid: str, *, failed: bool | None) -> None:
         """The job is over; `failed` is None when it was none of ours, and is not counted."""
-        del self.running[tid]
+        self.running.pop(tid, None)
         if failed is not None:
             self.processed += 1
             self.failed += failed
         if self.table is not None:
             self.table.end(self._slots[tid])
+
+    def end_if_taken(self, tid: str) -> None:
+        """The processor has died; what it may have had in hand is over."""
+        if tid in self.running:
+            self.end(tid, failed=True)
+        elif self.table is not None and tid in self._slots:
+            self.table.free(self._slots[tid])
+
+    def keep_taken(self, raw: bytes) -> None:
+        """The same as `take`, until the process ends, for a job that no processor has in hand."""
+        self.take(f"kept {len(self._slots)}", raw)
 
     def give_up(self) -> None:
         """Count what still runs as interrupted: the process ends under it."""

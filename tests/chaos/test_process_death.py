@@ -148,15 +148,99 @@ def test_jobs_that_kill_are_dead_after_three_crashes_and_the_innocent_all_run(ru
 
     ruin.push_all(jobs)
     ruin.wait_until_ended(innocents)
-    eventually(lambda: len(ruin.stage.dead()) == pills, LONG)
+    eventually(lambda: b"".join(ruin.stage.dead()).count(b"PoisonPill") == pills, LONG)
 
     ruin.wait_until_clean()
     assert {jid(raw) for raw in ruin.stage.dead()} == {jid(raw) for raw in killers}
     assert all(ruin.lines("start")[jid(raw)] <= 3 for raw in killers)
     assert server.log.count("was killed by SIGKILL after") <= 3 * pills
-    for text in (b"SIGKILL", b"had run for ", b"peak memory", b"PoisonPill"):
+    for text in (b"SIGKILL", b"had run for ", b"peak memory"):
         assert all(text in raw for raw in ruin.stage.dead())
     assert ruin.stage.raw.keys("sidekiq-py:crashes:*") == []
+
+
+@pytest.mark.row("A7")
+@pytest.mark.parametrize(("hook", "retry"), [("retries_exhausted", 0), ("retry_in", 5)])
+def test_a_job_whose_failure_kills_is_dead_after_three_crashes_too(ruin: Ruin, hook: str, retry: int):
+    handlers = f"""
+    @job("Pill")
+    def pill():
+        start()
+        raise ValueError("on purpose")
+
+    @pill.{hook}
+    def die(*_arguments):
+        note("hook")
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    server = ruin.start("-c", "5", handlers=handlers)
+    innocents = ruin.push("Brief", 0.5, count=4)
+    [pill] = ruin.push("Pill", retry=retry)
+
+    eventually(lambda: b"PoisonPill" in b"".join(ruin.stage.dead()), LONG)
+    ruin.wait_until_ended(innocents)
+
+    ruin.wait_until_clean()
+    assert ruin.lines("start")[jid(pill)] == 3
+    assert server.log.count("was killed by SIGKILL after") <= 4  # the fourth: once buried, it was asked again
+    assert all(ruin.lines("start")[jid(raw)] <= 2 for raw in innocents)
+    assert ruin.stage.raw.keys("sidekiq-py:crashes:*") == []
+
+
+@pytest.mark.row("A7")
+def test_a_death_while_a_failure_is_recorded_for_the_second_time_is_that_job_s(ruin: Ruin):
+    handlers = """
+    import gevent
+
+    @job("Leaks")
+    def leaks():
+        start()
+        if not os.path.exists("killed"):
+            open("killed", "w").close()
+            wait_for("go")
+            gevent.spawn_later(0.3, gevent.getcurrent().kill, SystemExit(3))
+            gevent.spawn_later(0.6, os.kill, os.getpid(), signal.SIGKILL)
+            raise ValueError("on purpose")
+        end()
+    """
+    server = ruin.start(handlers=handlers)
+    [job] = ruin.push("Leaks")
+    ruin.wait_until_running(1)
+
+    ruin.stage.raw.execute_command("CLIENT", "PAUSE", "2000", "ALL")
+    ruin.stage.let("go")
+    ruin.wait_until_ended([job])
+
+    assert server.log.count("it runs again, alone in its process") == 1
+
+
+@pytest.mark.row("A7")
+def test_a_convict_whose_handler_says_discard_leaves_no_trace(ruin: Ruin):
+    handlers = """
+    import sidekiq_py
+
+    def tell(job, error):
+        note("told", job["jid"])
+
+    sidekiq_py.configure_server(lambda config: config.death_handlers.append(tell))
+
+    @job("Pill")
+    def pill():
+        start()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @pill.retries_exhausted
+    def discard(*_arguments):
+        return "discard"
+    """
+    ruin.start(handlers=handlers)
+    [pill] = ruin.push("Pill")
+
+    ruin.stage.wait_for_note(f"told {jid(pill)}")
+
+    ruin.wait_until_clean()
+    assert ruin.lines("start")[jid(pill)] == 3
+    assert ruin.stage.dead() == []
 
 
 @pytest.mark.row("A5", "A7")

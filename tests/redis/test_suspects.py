@@ -55,7 +55,7 @@ def test_a_pill_that_redis_refuses_to_bury_keeps_no_other_suspect_waiting_and_is
         [pill, innocent],
         redis=redis,
         kept=kept,
-        convict=lambda work, error: failures.convicted(work, error, handler),
+        convict=lambda work, error, buried: failures.convicted(work, error, lambda _name: handler, buried),
         identity=IDENTITY,
         capsule=alone_capsule([pill, innocent]),
         connect=lambda: redis_options.connect(read_timeout=5.0),
