@@ -79,7 +79,8 @@ class ErrorReporter:
 def _log(sentence: str, error: BaseException) -> None:
     """To the log, or where that fails too (a log handler is the application's), to stderr, or nowhere."""
     try:
-        logger.error("%s: %s", sentence, error_message(error), exc_info=error)
+        words = error_message(error) or type(error).__name__  # a MemoryError, a Shutdown: they have no text
+        logger.error("%s: %s", sentence, words, exc_info=error)
     except BaseException as broken:
         with suppress(BaseException):  # the loops rely on it: what reports an error raises none
             print(f"{sentence}: {error_message(error)}; not logged: {error_message(broken)}", file=sys.stderr)

@@ -41,6 +41,11 @@ class Casualty:
     is_rescued: bool = False  # its jobs are back; one last look is due
     failures: int = 0  # tries in which Redis was down, or seemed so
 
+    @property
+    def jobs(self) -> str:
+        """What its jobs are called in the log."""
+        return f"jobs of worker {self.pid}" if self.pid else "jobs that were to run alone"
+
 
 class Lifeguard:
     """Called again and again by the supervisor, which runs `suspects` as they are found."""
@@ -118,7 +123,7 @@ class Lifeguard:
                 self._put_last(casualty, error)
                 raise
             except SidekiqError as error:  # its own trouble, which must not keep the others waiting
-                logger.error("jobs of worker %d can't be brought back yet: %s", casualty.pid, error)
+                logger.error("%s can't be brought back yet: %s", casualty.jobs, error)
                 later = [replace(casualty, look_at=now + self._beat_every)]
             else:
                 last = replace(casualty, look_at=now + last_look_after(self._ttl), is_rescued=True)
@@ -130,7 +135,7 @@ class Lifeguard:
         """The trouble may be its own: Redis hangs up on who asks for more than it may send."""
         failures = casualty.failures + 1
         if failures == TOLD_AFTER:
-            logger.error("jobs of worker %d still wait to be brought back: %s", casualty.pid, error)
+            logger.error("%s still wait to be brought back: %s", casualty.jobs, error)
         self._casualties.remove(casualty)
         self._casualties.append(replace(casualty, failures=failures))
 
@@ -145,10 +150,8 @@ class Lifeguard:
             )
         self.suspects += suspects
         if requeued or suspects:
-            logger.warning(
-                "jobs of worker %d: %d are back on their queues, %d that ran run again, each alone",
-                *(casualty.pid, requeued, len(suspects)),
-            )
+            alone = f", {len(suspects)} that ran run again, each alone" if casualty.pid else ""
+            logger.warning("%s: %d are back on their queues%s", casualty.jobs, requeued, alone)
 
     def _keep_alive(self, workers: Iterable[WorkerProcess]) -> None:
         """A worker stuck in C code can't beat, but it lives: nobody may take its jobs.

@@ -12,8 +12,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from time import monotonic
+from time import monotonic, process_time
 from types import FrameType
+from typing import Final
 
 from gevent import get_hub
 from gevent.monkey import get_original
@@ -26,6 +27,7 @@ from sidekiq_py.work_state import Running, WorkState
 
 logger = logging.getLogger("sidekiq")
 
+COMPUTES: Final = 0.25  # of the time, on a busy machine: then somebody does; a stopped process doesn't
 
 _allocate_lock = get_original("_thread", "allocate_lock")
 _get_ident = get_original("_thread", "get_ident")
@@ -59,6 +61,7 @@ class StallWatch:
         self._stop_wanted = _allocate_lock()
         self._stop_wanted.acquire()
         self._looked_at = self._asked_at = monotonic()
+        self._computed_until = process_time()
         self._answered_at: float | None = self._asked_at
         self._context: Context | None = None  # while the loop stands still: what log lines belong to
 
@@ -83,10 +86,11 @@ class StallWatch:
         now = monotonic()
         self._on_look(now)
         overslept, self._looked_at = now - self._looked_at - self._ask_every, now
+        computed, self._computed_until = process_time() - self._computed_until, process_time()
         if (answered_at := self._answered_at) is not None:
             self._turned_after(answered_at - self._asked_at)
         if overslept >= self._after and self._context is None:
-            self._all_stood_still(overslept)
+            self._all_stood_still(overslept, computed)
             self._ask(now - overslept)
         elif answered_at is not None:
             self._ask(now)
@@ -108,9 +112,12 @@ class StallWatch:
             self._context.run(logger.info, "the event loop turns again after %.1f s", lag)
             self._context = None
 
-    def _all_stood_still(self, lag: float) -> None:
-        """This thread could not look for so long. Whoever kept it from that may be done by now."""
-        if self._holder() is None or not self._stalled(lag):
+    def _all_stood_still(self, lag: float, computed: float) -> None:
+        """This thread could not look for so long. Whoever kept it from that may be done by now.
+
+        Where hardly anything was computed meanwhile, whoever holds the loop now has only just got it.
+        """
+        if computed < lag * COMPUTES or self._holder() is None or not self._stalled(lag):
             self._work_state.stalls += 1
             logger.warning(
                 "nothing ran for %.1f s: the process was stopped, or something kept the interpreter's lock",

@@ -31,6 +31,17 @@ def computes(seconds):
     end()
 
 
+@job("TakesTurns")
+def takes_turns():
+    start()
+    while not os.path.exists("enough"):
+        until = time.monotonic() + 0.1
+        while time.monotonic() < until:
+            pass
+        time.sleep(0)
+    end()
+
+
 @job("Backtracks")
 def backtracks(seconds):
     import math, re
@@ -169,6 +180,22 @@ def test_without_a_supervisor_a_held_interpreter_is_told_of_when_it_is_let_go(ru
     ruin.assert_once([job])
     eventually(lambda: re.search(r"has held the event loop for|nothing ran for", server.log), LONG)
     eventually(lambda: int(ruin.stage.raw.hget(server.identity, "stalls")) >= 1, LONG)
+
+
+@pytest.mark.row("B1", "B6")
+def test_no_job_is_blamed_for_a_process_that_was_stopped(ruin: Ruin):
+    server = ruin.start("-c", "2", "-p", "0", handlers=STUCK, environ=WATCHED)
+    [job] = ruin.push("TakesTurns")
+    ruin.wait_until_running(1)
+
+    send(server.pid, "STOP")
+    rest(4)
+    send(server.pid, "CONT")
+    server.wait_for_log("nothing ran for")
+    ruin.stage.let("enough")
+
+    ruin.assert_once([job])
+    assert "has held the event loop" not in server.log
 
 
 @pytest.mark.row("B6")

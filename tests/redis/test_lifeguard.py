@@ -90,7 +90,8 @@ def test_a_worker_whose_jobs_can_not_be_brought_back_keeps_no_other_waiting(
     assert raw.lrange("queue:low", 0, -1) == [JOB]
     assert raw.lrange(keys.claim("gone-1", "low"), 0, -1) == [JOB]
     assert lifeguard.is_busy
-    assert "jobs of worker 0 can't be brought back yet" in caplog.text
+    assert "jobs that were to run alone can't be brought back yet" in caplog.text
+    assert caplog.messages[-1] == "jobs that were to run alone: 1 are back on their queues"
 
 
 def test_a_worker_whose_claims_always_cost_the_connection_keeps_no_other_waiting(
@@ -114,7 +115,7 @@ def test_a_worker_whose_claims_always_cost_the_connection_keeps_no_other_waiting
     assert raw.lrange("queue:low", 0, -1) == [JOB]
     assert raw.llen(keys.claim("gone-1", "low")) == 21
     assert lifeguard.is_busy
-    assert caplog.text.count("jobs of worker 0 still wait to be brought back") == 1
+    assert caplog.text.count("jobs that were to run alone still wait to be brought back") == 1
     assert raw.ttl("alive") > 5
     lifeguard.tick([])
     assert raw.llen("queue:low") == 22

@@ -71,3 +71,13 @@ def test_a_part_with_nothing_to_ask_of_redis_doesn_t_say_that_it_is_back(clock: 
 
     assert state.is_down
     assert len(lines()) == 1
+
+
+def test_an_error_without_words_is_named(lines):
+    ErrorReporter().guarded(_raise_memory_error, context={"context": "a hook failed"}, otherwise=None)
+
+    assert lines() == ["a hook failed: MemoryError"]
+
+
+def _raise_memory_error() -> None:
+    raise MemoryError
