@@ -17,7 +17,7 @@ from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter
 from sidekiq_py.errors import InvalidPayload, JobTimeout, Shutdown
-from sidekiq_py.failures import HANDED_BACK, FailureRecorder
+from sidekiq_py.failures import HANDED_BACK, NOT_OURS, FailureRecorder
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.forked import Forks
 from sidekiq_py.interrupt import within
@@ -213,6 +213,8 @@ class Processor:
         outcome = parts.failures.failed(work, error, parts.registry.get(job["class"]))
         self._settled_otherwise()
         verdict = outcome.verdict
+        if self.is_interrupted and verdict is NOT_OURS:  # in a hook
+            parts.work_state.interrupted += 1
         retry_in = verdict.at - parts.clock.now() if isinstance(verdict, Retry) else None
         parts.job_logger.fail(elapsed, error, retry_count=outcome.retry_count, retry_in=retry_in)
         parts.report(error, {"context": "job raised exception", "job": job})

@@ -274,6 +274,32 @@ def test_a_handler_that_burns_cpu_for_ever_does_not_keep_the_process_alive(stage
     assert re.search(r"did not let the process stop \(jid=\w+ class=Burn\)", server.log)
 
 
+HOOKED = """
+@job("Hooked")
+def hooked():
+    raise ValueError("a failure of its own")
+
+@hooked.retry_in
+def retry_in(count, error, job):
+    note("start hook")
+    wait_for("never")
+"""
+
+
+@pytest.mark.row("G2")
+def test_a_job_that_is_interrupted_in_its_hook_is_put_back_and_not_counted_as_failed_too(stage: Stage):
+    server = stage.start(HANDLERS + HOOKED, "-t", "0.2")
+    pushed = stage.push("Hooked")
+    stage.wait_for_note("start hook")
+
+    assert server.stop() == 0
+
+    assert stage.queue() == [pushed]
+    assert stage.retries() == []
+    assert "retry_in of Hooked failed: Shutdown" in server.log
+    assert "0 done, 0 failed, 1 pushed back" in server.log
+
+
 ASYNCIO = """
 import asyncio, signal
 
