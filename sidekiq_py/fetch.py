@@ -37,6 +37,7 @@ from sidekiq_py.scripts import load
 from sidekiq_py.surroundings import Surroundings
 
 POLL_UNWATCHED: Final = 0.25  # seconds; queues that no BLMOVE waits on, and when BLMOVE is refused
+WAIT_MARGIN: Final = 3.0  # seconds above a BLMOVE's; then its watcher has died and told nobody
 POLL_SKIPPED: Final = 1.0  # seconds; a paused or damaged queue may be well again
 LIES_READY: Final = 0.25  # seconds that a claimed job may wait for a slot; then others may have it
 SHARE_PAUSE: Final = 0.003  # seconds in which others may take from what an even share has left
@@ -66,6 +67,7 @@ class Fetcher:
         block: float = BLOCK,
     ) -> None:
         self._identity = identity
+        self._block = block
         self._capsule = capsule
         self._concurrency = capsule.concurrency
         self._connection = connect()  # the loop's own: no two greenlets may talk on one socket
@@ -148,6 +150,11 @@ class Fetcher:
 
     def start(self) -> None:
         self._loop = gevent.spawn(self._run)
+
+    def revive(self) -> None:
+        """Start again when the loop has died, as it may for want of memory."""
+        if self._loop is not None and self._loop.dead and not self._stopped:
+            self.start()
 
     def quiet(self) -> None:
         """Fetch nothing new from now on; what is claimed and not started goes back to its queue."""
@@ -309,7 +316,7 @@ class Fetcher:
         if not self._idle.arm(watched, free):
             self._wake.wait(POLL_UNWATCHED)
         else:
-            self._wake.wait(POLL_SKIPPED if skipped else None)
+            self._wake.wait(POLL_SKIPPED if skipped else self._block + WAIT_MARGIN)
 
     def _deliver(self, queue_name: str, raw: bytes | None) -> None:
         """A watched queue gave a job, or nothing for a while."""

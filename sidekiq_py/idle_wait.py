@@ -164,7 +164,7 @@ class Watcher:
         self._connection.disconnect()
 
     def _wait(self) -> None:
-        outcome: Outcome
+        outcome: Outcome = None
         try:
             self._learn_client_id()
             outcome = self._connection.call(
@@ -176,9 +176,9 @@ class Watcher:
             self._client_id = None
             outcome = refused
             gevent.sleep(REFUSED_PAUSE)
-        finally:  # whatever it was: a slot that stays reserved would be lost for ever
+        finally:  # whatever it was: a slot that stays reserved, or a wait for nothing, would last for ever
             self.is_armed = False
-        self._is_over(self._name, outcome)
+            self._is_over(self._name, outcome)
 
     def _learn_client_id(self) -> None:
         if self._client_id is not None:

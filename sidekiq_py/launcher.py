@@ -239,6 +239,8 @@ class Launcher:
         return self._stop
 
     def _on_beat(self, is_first: bool) -> None:
+        for manager in self._managers:
+            manager.revive()
         if is_first:
             self._fire("heartbeat")
         self._fire("beat")

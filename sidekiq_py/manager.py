@@ -57,6 +57,13 @@ class Manager:
         self._fetcher.stop(timeout=max(stop.remaining(), 1.0))
         return requeued
 
+    def revive(self) -> None:
+        """Start again what ended and could tell nobody, for want of memory."""
+        for processor in self._processors:
+            if processor.tid in self._greenlets:
+                self._replace(processor)
+        self._fetcher.revive()
+
     def join(self) -> None:
         """Return when every processor has ended, however long that takes."""
         while not self._has_ended():
@@ -92,7 +99,7 @@ class Manager:
 
         Ruby twin: Sidekiq::Manager#processor_result.
         """
-        if not (processor.has_ended or processor.is_interrupted):
+        if self._greenlets[processor.tid].dead and not (processor.has_ended or processor.is_interrupted):
             self._start(processor)
 
     def _has_ended(self) -> bool:

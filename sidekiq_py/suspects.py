@@ -10,14 +10,23 @@ import hashlib
 import re
 from typing import Final, NamedTuple
 
+import msgspec
+
 from sidekiq_py import keys
 from sidekiq_py.redis_connection import Redis
 from sidekiq_py.scripts import load
 
 MOST_CRASHES: Final = 3  # the last of them was alone in its process
+LONGEST_JID: Final = 64  # Sidekiq's have 24 characters
 
 _COUNT_CRASH: Final = load("count_crash")
 _JID: Final = re.compile(rb'"jid"\s*:\s*"([^"\\]{1,64})"')
+
+
+class _Named(msgspec.Struct):
+    """All that is read of a payload."""
+
+    jid: str = ""
 
 
 class Suspect(NamedTuple):
@@ -56,6 +65,15 @@ def crash_id(raw: bytes) -> str:
 
 
 def jid_of(raw: bytes) -> str:
-    """The jid in a payload, found without parsing: its JSON may be what kills. Empty when there is none."""
-    found = _JID.search(raw)
-    return found[1].decode("utf-8", "replace") if found else ""
+    """The jid in a payload; empty when there is none that could be one.
+
+    Nothing else of it is built: its arguments may be what kills. Bytes that are no JSON are searched for one.
+    """
+    try:
+        jid = msgspec.json.decode(raw, type=_Named).jid
+    except msgspec.ValidationError:  # of another type
+        return ""
+    except (msgspec.DecodeError, RecursionError):
+        found = _JID.search(raw)
+        return found[1].decode("utf-8", "replace") if found else ""
+    return jid if len(jid) <= LONGEST_JID else ""

@@ -37,6 +37,32 @@ def test_once_a_killed_server_is_gone_it_is_handed_no_job(stage: Stage):
         assert not any(client["cmd"] == "blmove" for client in stage.raw.client_list())
 
 
+@pytest.mark.parametrize("part", ["Processor.run", "Fetcher._run", "Watcher._wait"])
+def test_a_greenlet_that_dies_and_tells_nobody_is_replaced_with_the_next_beat(stage: Stage, part: str):
+    handlers = f"""
+import gc, gevent
+
+@job("Ruin")
+def ruin():
+    gevent.spawn_later(0.1, end_all)
+
+def end_all():
+    for each in gc.get_objects():
+        if isinstance(each, gevent.Greenlet) and "{part}" in repr(each):
+            each.unlink_all()
+            each.kill(block=False)
+    note("ruined")
+"""
+    stage.start(handlers, "-c", "2", environ={"SIDEKIQ_HEARTBEAT_TTL": "2"})
+    stage.push("Ruin")
+    stage.wait_for_note("ruined")
+
+    stage.push("Canary", "goes on")
+    stage.wait_for_note("canary goes on")
+
+    assert stage.server.stop() == 0
+
+
 def test_a_job_that_others_schedule_soon_runs_without_a_poll_of_our_own(stage: Stage):
     stage.start("", environ={"SIDEKIQ_POLL_INTERVAL_AVERAGE": "1000"})
 

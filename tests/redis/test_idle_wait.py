@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from gevent import GreenletExit
 
 from sidekiq_py.errors import RedisError
 from sidekiq_py.idle_wait import IdleWait, Watcher
@@ -12,16 +13,23 @@ from tests.redis.parts import IDENTITY, soon
 pytestmark = pytest.mark.usefixtures("hub")
 
 
-def test_a_wait_that_is_killed_reserves_no_slot(redis_options: RedisOptions, raw):
+@pytest.mark.parametrize("error", [MemoryError, GreenletExit])
+def test_a_wait_that_is_killed_reserves_no_slot_and_keeps_no_fetcher_waiting(
+    redis_options: RedisOptions, raw, error: type[BaseException]
+):
+    heard = []
     connection = redis_options.connect(read_timeout=30.0)
-    watcher = Watcher("default", "claim", block=10, connection=connection, is_over=lambda *_: None)
+    watcher = Watcher(
+        "default", "claim", block=10, connection=connection, is_over=lambda *told: heard.append(told)
+    )
 
     watcher.arm()
     soon(lambda: any(each["cmd"] == "blmove" for each in raw.client_list()))
     assert watcher.greenlet is not None
-    watcher.greenlet.kill()
+    watcher.greenlet.kill(error)
 
     assert not watcher.is_armed
+    assert heard == [("default", None)]
     watcher.disconnect()
 
 
