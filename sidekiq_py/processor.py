@@ -210,10 +210,11 @@ class Processor:
         """Returns whether it counts as a failure; a job that was handed back doesn't."""
         parts = self._parts
         job = parse(work.raw)
+        was_interrupted = self.is_interrupted
         outcome = parts.failures.failed(work, error, parts.registry.get(job["class"]))
         self._settled_otherwise()
         verdict = outcome.verdict
-        if self.is_interrupted and verdict is NOT_OURS:  # in a hook
+        if self.is_interrupted and not was_interrupted and verdict is NOT_OURS:  # in a hook
             parts.work_state.interrupted += 1
         retry_in = verdict.at - parts.clock.now() if isinstance(verdict, Retry) else None
         parts.job_logger.fail(elapsed, error, retry_count=outcome.retry_count, retry_in=retry_in)
