@@ -33,14 +33,22 @@ ErrorHandler: TypeAlias = Callable[[BaseException, Mapping[str, Any]], object]
 class ErrorReporter:
     """Tells every error handler of an unexpected error; a handler that fails itself is logged, no more.
 
-    `call` is how the application's code is called, in the place of `user_code.called`.
+    `call` is how the application's code is called, in the place of `user_code.called`. `pass_on` says whether
+    an error wasn't meant for us, and takes it to where it was.
 
     Ruby twin: Sidekiq::Component#handle_exception.
     """
 
-    def __init__(self, handlers: Sequence[ErrorHandler] = (), *, call: Callable[..., Any] = called) -> None:
+    def __init__(
+        self,
+        handlers: Sequence[ErrorHandler] = (),
+        *,
+        call: Callable[..., Any] = called,
+        pass_on: Callable[[BaseException], bool] = lambda _error: False,
+    ) -> None:
         self._handlers = handlers
         self._call = call
+        self.pass_on = pass_on
 
     def __call__(self, error: BaseException, context: Mapping[str, Any]) -> None:
         for handler in self._handlers:
@@ -51,6 +59,8 @@ class ErrorReporter:
 
     def log(self, error: BaseException, context: Mapping[str, Any]) -> None:
         """Log an error of our own making with its stack, then tell the handlers."""
+        if self.pass_on(error):
+            return
         _log(str(context.get("context", "error")), error)
         self(error, context)
 

@@ -243,7 +243,7 @@ class Config:
             raise AttributeError(f"config.{name} can't change after launch")
         known = type(self).__dataclass_fields__
         if name not in known and name != "queues":
-            raise AttributeError(f"config has no option {name!r}{did_you_mean(name, known)}")
+            raise AttributeError(f"config has no option {name!r}{did_you_mean(name, [*known, 'queues'])}")
         if name in _SECONDS and value is not None:
             _check_seconds(name, value)
         super().__setattr__(name, value)

@@ -5,30 +5,25 @@ Ruby twin: Sidekiq::Embedded.
 
 from __future__ import annotations
 
-import atexit
+import concurrent.futures.thread  # noqa: F401  # before `threading` hears of us: at exit it asks us first then
 import logging
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Any, Final, Self
 
-import gevent
 from gevent import get_hub, monkey
-from gevent.event import Event
 
+from sidekiq_py.backoff import Backoff
 from sidekiq_py.config import Config, Configure
 from sidekiq_py.config_sources import NOT_EMBEDDED, embedded_config, read_code, values_of
-from sidekiq_py.errors import HandlersNotLoaded
-from sidekiq_py.launcher import Launcher
-from sidekiq_py.logger.guard import guard_handlers, unguard_handlers
-from sidekiq_py.logger.setup import install_record_factory, remove_record_factory
+from sidekiq_py.embedding import Greenlets, Home, Thread
+from sidekiq_py.errors import HandlersNotLoaded, RedisDown
+from sidekiq_py.logger import bound_job
 from sidekiq_py.registry import registry
-from sidekiq_py.threads import Threads
 from sidekiq_py.user_code import check_function
 
-PATIENCE: Final = 1.0  # seconds for the threads of jobs that have ended to end, too
+PATCHED_TOGETHER: Final = ("socket", "threading", "time")
 
 logger = logging.getLogger("sidekiq")
 
@@ -37,9 +32,9 @@ class Embedded:
     """A server inside this program, from `run` to `stop`, or for the length of a `with` block.
 
     It runs the jobs of all handlers that are registered at `run`. Where gevent has patched the program, jobs
-    run in greenlets of the thread that calls `run`; elsewhere in native threads, `config.concurrency` of
-    them. Signals, logging and the end of the process stay the program's. While it runs, the program pushes by
-    its config, too. A forked child has no server; `run` it there.
+    run in greenlets of its main thread; elsewhere in native threads, `config.concurrency` of them. Signals,
+    logging and the end of the process stay the program's. While it runs, the program pushes by its config,
+    too. A process has one at a time; a forked child has none, `run` it there.
 
     `configure` gets the config at `run`, after the functions under `@configure_client` and
     `@configure_server`.
@@ -49,64 +44,72 @@ class Embedded:
         if configure is not None:
             check_function("configure_embed", configure, takes="config")
         self._configure = configure
-        self._home: _Home | None = None
-        self._pid = 0
+        self._home: Home | None = None
+        self._config: Config | None = None
+        self._gave_up = threading.Event()
 
     @property
     def identity(self) -> str:
         """`<hostname>:<pid>:<12 hex>`, as in `processes`. Raises RuntimeError when it doesn't run."""
-        if not self.is_running or self._home is None:
+        home = self._home
+        if not self.is_running or home is None:
             raise RuntimeError("the embedded server is not running: call run() first")
-        return self._home.launcher.identity
+        return home.launcher.identity
 
     @property
     def is_running(self) -> bool:
-        """Between `run` and `stop`, in the process that called `run`."""
-        return self._home is not None and self._pid == os.getpid()
+        """Whether it takes jobs, or is starting or stopping, in this process."""
+        return self._home is not None and _running.get("server") is self
 
-    def run(self) -> None:
+    def run(self, *, redis_may_be_down: bool = False) -> None:
         """Start; when it returns, jobs are being fetched.
 
+        With `redis_may_be_down` it returns also where Redis can't be reached, and starts as soon as it can.
         Raises InvalidConfig, HandlersNotLoaded when there is no handler or a callback for `startup` fails,
-        and RedisDown, RedisAuthError or RedisError when Redis can't be used. Nothing runs then.
+        RuntimeError when a server runs already, and RedisDown, RedisAuthError or RedisError when Redis can't
+        be used. Nothing runs then.
         """
-        if self.is_running:
-            raise RuntimeError("the embedded server is running already")
-        config = self._configured()
-        if not registry.names():
-            raise HandlersNotLoaded(
-                "no handler is registered: import the modules with your @job functions before run()"
-            )
-        for notice in config.notices:
-            logger.warning("%s", notice)
-        install_record_factory()
-        guard_handlers()
+        patched = _is_patched()
+        self._claim_process()
         try:
-            home = _Greenlets(config) if monkey.is_module_patched("socket") else _Thread(config)
-            home.boot()
+            self._config = config = self._configured()
+            for notice in config.notices:
+                logger.warning("%s", notice)
+            self._gave_up = threading.Event()
+            self._boot(config, patched)
+        except RedisDown as error:
+            if not redis_may_be_down:
+                self._forget()
+                raise
+            logger.warning("%s. The embedded server starts when it is back", str(error).removesuffix("."))
+            threading.Thread(target=self._boot_later, args=(config, patched), daemon=True).start()
         except BaseException:
-            _leave_logging()
+            self._forget()
             raise
-        self._home, self._pid = home, os.getpid()
-        atexit.register(self._stop_at_exit)
 
     def quiet(self) -> None:
         """Take no new jobs; running ones go on. Only a stop follows."""
-        if self.is_running and self._home is not None:
-            self._home.quiet()
+        home = self._home
+        if self.is_running and home is not None:
+            home.quiet()
 
     def stop(self) -> None:
         """Let jobs finish for `config.timeout` seconds, and put back on their queues what is left then.
 
-        A job in a native thread hears of its end when it runs Python code again, and can't be kept from
-        running on until then. Does nothing when the server doesn't run.
+        Returns when the server has ended, also where somebody else stops it; nothing happens when it doesn't
+        run. RuntimeError in a job, which would wait for itself. A job in a native thread hears of its end
+        when it runs Python code again, and can't be kept from running on until then.
         """
-        home, runs_here = self._home, self.is_running
-        self._home = None
-        if home is not None and runs_here:
-            atexit.unregister(self._stop_at_exit)
+        if bound_job() is not None:
+            raise RuntimeError("a job can't stop the server that runs it: it would wait for itself")
+        self._gave_up.set()
+        home = self._home
+        if _running.get("server") is not self:
+            return
+        if home is not None:
             home.stop()
-            _leave_logging()
+        if self._home is home:  # nobody who waited too has begun anew
+            self._forget()
 
     def __enter__(self) -> Self:
         self.run()
@@ -117,6 +120,17 @@ class Embedded:
     ) -> None:
         self.stop()
 
+    def __repr__(self) -> str:
+        state = "running" if self.is_running else "not running"
+        queues = f" on {', '.join(self._config.all_queues)}" if self._config else ""
+        return f"<{type(self).__name__} {state}{queues}>"
+
+    def _claim_process(self) -> None:
+        with _lock:
+            if _running:
+                raise RuntimeError("an embedded server is running in this process already: stop it first")
+            _running["server"] = self
+
     def _configured(self) -> Config:
         config = embedded_config()
         before = values_of(config)
@@ -125,15 +139,47 @@ class Embedded:
         if self._configure is not None:
             config.apply([self._configure], "configure_embed")
         read_code(config, before)
+        if not registry.names():
+            raise HandlersNotLoaded(
+                "no handler is registered: import the modules with your @job functions before run()"
+            )
         for name in sorted(NOT_EMBEDDED & before.keys()):
             if getattr(config, name) != before[name]:
                 config.notices.append(f"config.{name} counts for nothing here: the server is embedded")
         return config
 
+    def _boot(self, config: Config, patched: bool) -> None:
+        self._home = home = Greenlets(config) if patched else Thread(config)
+        try:
+            home.boot()
+        except BaseException:
+            self._home = None
+            raise
+
+    def _boot_later(self, config: Config, patched: bool) -> None:
+        backoff = Backoff()
+        while not self._gave_up.wait(backoff.next_pause()):
+            try:
+                self._boot(config, patched)
+            except RedisDown:
+                continue
+            except BaseException:
+                logger.exception("the embedded server can't start, and doesn't try again")
+                self._forget()
+            if self._gave_up.is_set():  # while it booted
+                self.stop()
+            return
+
     def _stop_at_exit(self) -> None:
+        """The interpreter ends, and gives nobody time: what runs goes back to its queue at once."""
         if self.is_running and self._home is not None:
-            self._home.interpreter_ends()
+            self._home.hurry()
             self.stop()
+
+    def _forget(self) -> None:
+        self._home = self._config = None
+        if _running.get("server") is self:
+            del _running["server"]
 
 
 def configure_embed(configure: Configure) -> Embedded:
@@ -144,114 +190,33 @@ def configure_embed(configure: Configure) -> Embedded:
     return Embedded(configure)
 
 
-class _Home(Protocol):
-    """Where in the program the server lives."""
-
-    launcher: Launcher
-
-    def boot(self) -> None: ...
-    def quiet(self) -> None: ...
-    def stop(self) -> None: ...
-    def interpreter_ends(self) -> None: ...
+_lock: Final = threading.Lock()
+_running: Final[dict[str, Embedded]] = {}  # the one that has claimed this process
 
 
-class _Greenlets:
-    """On the hub of the thread it is started in."""
-
-    def __init__(self, config: Config) -> None:
-        self.launcher = Launcher(config, registry, embedded=True)
-
-    def boot(self) -> None:
-        _boot(self.launcher)
-
-    def quiet(self) -> None:
-        self.launcher.quiet()
-
-    def stop(self) -> None:
-        self.launcher.stop()
-
-    def interpreter_ends(self) -> None:
-        return
+def _is_patched() -> bool:
+    """RuntimeError where a server could run neither in greenlets nor in threads."""
+    patched = [name for name in PATCHED_TOGETHER if monkey.is_module_patched(name)]
+    if patched and len(patched) < len(PATCHED_TOGETHER):
+        missing = ", ".join(name for name in PATCHED_TOGETHER if name not in patched)
+        raise RuntimeError(
+            f"gevent has patched {', '.join(patched)} of this program, but not {missing}: an embedded server "
+            "needs all or none, see gevent.monkey.patch_all"
+        )
+    if patched and not get_hub().loop.default:
+        raise RuntimeError(
+            "run() was called in a native thread of a program that gevent has patched: call it in the main "
+            "thread, where jobs can run in greenlets"
+        )
+    return bool(patched)
 
 
-class _Thread:
-    """On a hub in a native thread of its own."""
-
-    launcher: Launcher
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._booted: Future[None] = Future()
-        self._has_ended = threading.Event()
-        self._is_left_behind = False
-        self._thread = threading.Thread(target=self._live, name="sidekiq", daemon=True)
-
-    def boot(self) -> None:
-        self._thread.start()
-        try:
-            self._booted.result()
-        except Exception:
-            self._thread.join()
-            raise
-
-    def quiet(self) -> None:
-        self._on_hub(self.launcher.quiet)
-
-    def stop(self) -> None:
-        self._on_hub(self.launcher.stop)
-        self._loop.run_callback_threadsafe(self._is_over.set)
-        self._has_ended.wait()
-        if not self._is_left_behind:
-            self._thread.join()
-
-    def interpreter_ends(self) -> None:
-        self._threads.may_grow = False
-
-    def _live(self) -> None:
-        self._loop = get_hub().loop
-        self._is_over = Event()
-        self._threads = Threads()
-        keep_waiting = self._loop.async_()
-        keep_waiting.start(lambda: None)  # a hub where nothing is left would give up
-        try:
-            self.launcher = Launcher(self._config, registry, embedded=True, threads=self._threads)
-            _boot(self.launcher)
-        except BaseException as error:
-            self._booted.set_exception(error)
-        else:
-            self._booted.set_result(None)
-            self._is_over.wait()
-        self._is_left_behind = not self._threads.end(within=PATIENCE)
-        if not self._is_left_behind:
-            keep_waiting.close()
-            get_hub().destroy(destroy_loop=True)
-        self._has_ended.set()
-        if self._is_left_behind:  # by a job that will report to this hub some day
-            threading.Event().wait()
-
-    def _on_hub(self, function: Callable[[], object]) -> None:
-        done: Future[None] = Future()
-        self._loop.run_callback_threadsafe(gevent.spawn, _report_to, done, function)
-        done.result()
+def _stop_at_exit() -> None:
+    if (server := _running.get("server")) is not None:
+        server._stop_at_exit()
 
 
-def _boot(launcher: Launcher) -> None:
-    try:
-        launcher.boot()
-    except BaseException:
-        launcher.disconnect()
-        raise
-
-
-def _report_to(done: Future[None], function: Callable[[], object]) -> None:
-    try:
-        function()
-    except BaseException as error:
-        done.set_exception(error)
-    else:
-        done.set_result(None)
-
-
-def _leave_logging() -> None:
-    unguard_handlers()
-    remove_record_factory()
+# Earlier than atexit, which comes when no thread can be started any more: jobs that want one would fail.
+_register_at_exit: Any = threading._register_atexit  # type: ignore[attr-defined]
+_register_at_exit(_stop_at_exit)
+os.register_at_fork(after_in_child=_running.clear)

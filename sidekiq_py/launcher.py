@@ -178,6 +178,10 @@ class Launcher:
         logger.info("%s", self._farewell(stopping_since))
         return code
 
+    def hurry(self) -> None:
+        """Stop, or go on with it, and give jobs no more time."""
+        self._begin_stop().hurry()
+
     def on_signal(self, name: str) -> None:
         """TSTP quiets, TERM and INT stop (a second INT at once), TTIN dumps stacks. On the hub's thread.
 

@@ -20,7 +20,6 @@ from sidekiq_py.errors import InvalidPayload, JobTimeout, Shutdown
 from sidekiq_py.failures import HANDED_BACK, NOT_OURS, FailureRecorder
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.forked import Forks
-from sidekiq_py.interrupt import within
 from sidekiq_py.job_logger import JobLogger
 from sidekiq_py.job_retry import Retry
 from sidekiq_py.logger import current_tid, new_tid
@@ -161,6 +160,7 @@ class Processor:
             else:
                 self._run(handler, job)
         except BaseException as error:  # sys.exit, KeyboardInterrupt and kills too: they end the job, not us
+            parts.report.pass_on(error)
             return error
         return None
 
@@ -171,7 +171,7 @@ class Processor:
             return handler.perform(job["args"])
         timeout = JobTimeout(f"{handler.name} ran for longer than its timeout, {seconds:g} s")
         if self._parts.threads is not None:
-            return within(seconds, timeout, handler.perform, job["args"])
+            return self._parts.threads.within(seconds, timeout, handler.perform, job["args"])
         with gevent.Timeout(seconds, timeout):
             return handler.perform(job["args"])
 

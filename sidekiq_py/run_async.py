@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from sidekiq_py.child_exit import leave
+from sidekiq_py.interrupt import is_interruptible, told_by
 
 T = TypeVar("T")
 
@@ -29,9 +30,12 @@ def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     if not asyncio.iscoroutine(coroutine):
         raise TypeError(f"run_async takes a coroutine, as in run_async(fetch(url)), got {coroutine!r}")
-    if not _under_gevent():
-        return asyncio.run(coroutine)
-    result: T = _Run(coroutine).result()
+    if _under_gevent():
+        result: T = _Run(coroutine).result()
+    elif is_interruptible():  # a job in a thread of an embedded server
+        result = _Run(coroutine).result_here()
+    else:
+        result = asyncio.run(coroutine)
     return result
 
 
@@ -55,6 +59,16 @@ class _Run:
             raise error
         return value
 
+    def result_here(self) -> Any:
+        """In a thread that may run an event loop itself."""
+        with told_by(self._cancel) as wish:
+            value, error = self._in_thread()
+        if isinstance(error, asyncio.CancelledError) and (kind := wish()):
+            raise kind from error
+        if error is not None:
+            raise error
+        return value
+
     def _in_thread(self) -> tuple[Any, BaseException | None]:
         try:
             return asyncio.run(self._cancellable()), None
@@ -65,7 +79,7 @@ class _Run:
         self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
         if self._is_cancelled:
             self._coroutine.close()
-            return None
+            raise asyncio.CancelledError
         process = os.getpid()
         error: BaseException | None = None
         try:

@@ -20,6 +20,7 @@ from gevent.threadpool import ThreadPool
 from greenlet import getcurrent
 
 from sidekiq_py.child_exit import leave
+from sidekiq_py.errors import JobTimeout
 from sidekiq_py.forked import Forks
 from sidekiq_py.interrupt import Interruptible
 from sidekiq_py.redis_connection import RedisOptions, RedisPool, Reply
@@ -31,6 +32,7 @@ Outcome: TypeAlias = tuple[Any, "BaseException | None"]
 Waiting: TypeAlias = Any  # gevent's AsyncResult, whose `get` it types as if it might wait for nothing
 
 MOST: Final = 10_000  # of each kind; made when needed
+INTERRUPT_EVERY: Final = 0.005  # seconds between two tries to interrupt a job where it does no harm
 
 
 class Threads:
@@ -46,6 +48,7 @@ class Threads:
         self._hub = get_hub()
         self._for_jobs = ThreadPool(MOST)
         self._for_redis = ThreadPool(MOST)
+        self._alarms: dict[Interruptible, gevent.Greenlet[..., None]] = {}
 
     def perform(
         self, function: Callable[..., BaseException | None], *arguments: object
@@ -63,9 +66,22 @@ class Threads:
             except BaseException as wish:
                 if waiting.ready():
                     raise
-                job.interrupt(type(wish))
+                _interrupt(job, type(wish))
             else:
                 return error or cast("BaseException | None", value)
+
+    def within(
+        self, seconds: float, timeout: JobTimeout, function: Callable[..., Any], *arguments: object
+    ) -> object:
+        """What the function returns; after so many seconds `timeout` is raised in it. In a job's thread."""
+        call = Interruptible(function, *arguments)
+        schedule = self._hub.loop.run_callback_threadsafe
+        schedule(self._set_alarm, seconds, call, _class_of(timeout))
+        value, error = call()
+        schedule(self._stop_alarm, call)
+        if error is not None:
+            raise error
+        return value
 
     def called(self, function: Callable[..., T], *arguments: object) -> T:
         """As `user_code.called`, in a thread where the hub would have to wait."""
@@ -93,6 +109,12 @@ class Threads:
         for pool in (self._for_jobs, self._for_redis):
             pool.kill()
         return True
+
+    def _set_alarm(self, seconds: float, call: Interruptible, kind: type[JobTimeout]) -> None:
+        self._alarms[call] = gevent.spawn_later(seconds, _interrupt, call, kind)
+
+    def _stop_alarm(self, call: Interruptible) -> None:
+        self._alarms.pop(call).kill(block=False)
 
     def _wait_for_redis(self, connection: RedisConnection, exchange: Callable[[], T]) -> T:
         if self._must_stay_here(self._for_redis):
@@ -142,6 +164,20 @@ class _Pool(RedisPool):
 
     def _permits(self) -> Semaphore:
         return Semaphore(self.size)
+
+
+def _interrupt(call: Interruptible, kind: type[BaseException]) -> None:
+    while not call.interrupt(kind):
+        gevent.sleep(INTERRUPT_EVERY)
+
+
+def _class_of(timeout: JobTimeout) -> type[JobTimeout]:
+    """A class that makes such an error without being told its message: a thread is only given a class."""
+
+    def init(self: JobTimeout) -> None:
+        Exception.__init__(self, *timeout.args)
+
+    return type("JobTimeout", (JobTimeout,), {"__init__": init, "__module__": JobTimeout.__module__})
 
 
 def _outcome(function: Callable[[], object]) -> Outcome:

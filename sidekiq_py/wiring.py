@@ -27,6 +27,7 @@ from sidekiq_py.failures import FailureOptions, FailureRecorder
 from sidekiq_py.fetch import Fetcher
 from sidekiq_py.forked import Forks
 from sidekiq_py.heartbeat import Heartbeat
+from sidekiq_py.host_signals import pass_to_main_greenlet
 from sidekiq_py.idle_wait import longest_wait
 from sidekiq_py.job_logger import JobLogger
 from sidekiq_py.kept_jobs import KeptJobs
@@ -88,7 +89,11 @@ class Wiring:
         self.connect = partial(threads.connect, config.redis) if threads else config.redis.connect
         self.redis_state = RedisState(clock)
         self._call = self.forks.ending(threads.called if threads else called)
-        self.report = ErrorReporter(config.error_handlers, call=self._call)
+        self.report = ErrorReporter(
+            config.error_handlers,
+            call=self._call,
+            pass_on=pass_to_main_greenlet if embedded and not threads else lambda _error: False,
+        )
         self.info = ProcessInfo.of_this_process(
             config, now=clock.now(), embedded=embedded, is_alone=bool(self._suspects)
         )

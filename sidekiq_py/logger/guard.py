@@ -17,20 +17,23 @@ from weakref import WeakSet
 
 from sidekiq_py.errors import JobTimeout
 from sidekiq_py.logger.formats import is_ours
+from sidekiq_py.logger.relay import Relay
 from sidekiq_py.user_code import name_of
 
 _told_of: Final[WeakSet[logging.Handler]] = WeakSet()
 
 
-def guard_handlers() -> None:
+def guard_handlers(relay: Relay | None = None) -> None:
     """From now on no handler's error leaves a log call of the loggers `sidekiq` and below.
 
     It goes to stderr, once per handler, and the handlers behind it get the record all the same. Handlers may
-    come and go; none is changed. Twice is once.
+    come and go; none is changed. Twice is once. A `relay` gets the records that it takes.
     """
     for each in our_loggers():
         # On the logger, which is ours, and before the class's own: Sentry puts its hook there.
-        vars(each)["callHandlers"] = partial(_call_handlers, each)
+        vars(each)["callHandlers"] = (
+            partial(_relay_or_call, relay, each) if relay else partial(call_handlers, each)
+        )
 
 
 def unguard_handlers() -> None:
@@ -45,7 +48,13 @@ def our_loggers() -> list[logging.Logger]:
     return [each for each in known if isinstance(each, logging.Logger) and is_ours(each.name)]
 
 
-def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+def _relay_or_call(relay: Relay, logger: logging.Logger, record: logging.LogRecord) -> None:
+    if not relay.takes(logger, record):
+        call_handlers(logger, record)
+
+
+def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+    """As `logging` does, and whatever a handler raises stays here."""
     try:
         type(logger).callHandlers(logger, record)
     except JobTimeout:  # meant for the job that logs

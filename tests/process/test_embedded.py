@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import redis as redis_py
 
 from tests.helpers import eventually
-from tests.process.stage import LONG, PRELUDE, Stage
+from tests.process.stage import LONG, PRELUDE, Stage, payload
 from tests.server_process import ServerProcess, run_program
+from tests.servers import start_server
 
 KINDS = ("threads", "greenlets")
 SHORT_LIFE = {"SIDEKIQ_HEARTBEAT_TTL": "2"}
@@ -429,12 +431,270 @@ def test_both_hooks_of_the_program_count(stage: Stage, host: Host):
     assert "startup" in stage.notes
 
 
-def test_control_c_ends_the_program_as_ever(stage: Stage, host: Host):
-    program = host(end="with server:\n    note('runs')\n    wait_for('end')\n")
-    stage.wait_for_note("runs")
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_signals_mean_the_program_wherever_they_strike(stage: Stage, host: Host, name: str):
+    """Python calls their handlers in whichever greenlet runs: here nearly always in one of the server's."""
+    end = (
+        "import signal\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+        "with server:\n"
+        "    note('runs')\n"
+        "    wait_for('end')\n"
+    )
+    busy = (
+        '@job("Busy")\n'
+        "def busy():\n"
+        "    note('busy')\n"
+        "    while True:\n"
+        "        sum(range(2000))\n"
+        "        time.sleep(0)\n"
+    )
+    program = host(busy, end=end)
+    stage.push("Busy")
+    stage.wait_for_note("busy")
 
-    os.kill(program.pid, signal.SIGINT)
+    program.signal(name)
 
-    assert program.wait() in (1, -signal.SIGINT)
-    assert "KeyboardInterrupt" in program.log
+    assert program.wait() == (7 if name == "TERM" else -signal.SIGINT), program.log
+    assert "KeyboardInterrupt" in program.log or name == "TERM"
     assert stage.raw.smembers("processes") == set()
+    assert stage.claimed() == []
+
+
+# -- what a host program may do with it ----------------------------------------------------------------
+
+
+def test_whoever_calls_stop_waits_for_the_same_end(stage: Stage, host: Host, kind: str):
+    end = (
+        "import signal, threading\n"
+        "def on_term(*_):\n"
+        "    note('asked to stop')\n"
+        "    server.stop()\n"
+        "    note('stopped in the handler')\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, on_term)\n"
+        "server.run()\n"
+        "wait_for('end')\n"
+        "server.stop()\n"
+    )
+    program = host(LONG_JOB, middle=MIDDLE.replace("timeout = 1", "timeout = 3"), end=end)
+    raw = stage.push("Long")
+    stage.wait_for_note("begun")
+    stage.let("end")
+    program.wait_for_log("shutting down")
+
+    program.signal("TERM")
+
+    if kind == "threads":
+        assert program.wait() == 0, program.log
+        assert "stopped in the handler" in stage.notes
+    else:  # gevent calls handlers in its event loop, where nobody may wait: an error, and the program's end
+        assert program.wait() == 1
+        assert "stop() was called in gevent's event loop, which can't wait" in program.log
+    assert stage.queue() == [raw]
+    assert stage.claimed() == []
+    assert stage.raw.smembers("processes") == set()
+
+
+def test_a_stop_that_is_interrupted_goes_on_and_can_be_called_again(stage: Stage, host: Host):
+    end = (
+        "server.run()\n"
+        "try:\n"
+        "    wait_for('end')\n"
+        "    server.stop()\n"
+        "except KeyboardInterrupt:\n"
+        "    note('interrupted')\n"
+        "    server.stop()\n"
+        "note('running', server.is_running)\n"
+    )
+    program = host(LONG_JOB, middle=MIDDLE.replace("timeout = 1", "timeout = 3"), end=end)
+    raw = stage.push("Long")
+    stage.wait_for_note("begun")
+    stage.let("end")
+    program.wait_for_log("shutting down")
+
+    program.signal("INT")
+
+    stage.wait_for_note("running False")
+    assert program.wait() == 0, program.log
+    assert "interrupted" in stage.notes
+    assert stage.queue() == [raw]
+    assert stage.raw.smembers("processes") == set()
+
+
+def test_there_is_one_at_a_time(stage: Stage, host: Host):
+    end = (
+        "from sidekiq_py import Embedded\n"
+        "def attempt(what, run):\n"
+        "    try:\n"
+        "        run()\n"
+        "    except RuntimeError as error:\n"
+        "        note(what, error)\n"
+        "server.run()\n"
+        "attempt('same', server.run)\n"
+        "attempt('another', Embedded().run)\n"
+    )
+    host(end=end + END[14:])
+    sentence = "an embedded server is running in this process already: stop it first"
+    stage.wait_for_note(f"another {sentence}")
+    assert f"same {sentence}" in stage.notes
+    stage.push("Canary")
+    stage.wait_for_note("canary tweet")
+
+
+def test_a_job_can_not_stop_its_own_server(stage: Stage, host: Host):
+    handlers = (
+        '@job("Stops", retry=0)\n'
+        "def stops():\n"
+        "    try:\n"
+        "        server.stop()\n"
+        "    except RuntimeError as error:\n"
+        "        note(error)\n"
+    )
+    host(handlers)
+    stage.push("Stops")
+    stage.wait_for_note("a job can't stop the server that runs it: it would wait for itself")
+    stage.push("Canary")
+    stage.wait_for_note("canary tweet")
+
+
+def test_where_redis_may_be_down_it_starts_when_redis_is_there(stage: Stage, host: Host, tmp_path: Path):
+    redis = start_server("default", tmp_path / "redis")
+    raw = redis_py.Redis(unix_socket_path=str(redis.socket_path))
+    raw.lpush("queue:default", payload("Canary", "at last"))
+    redis.stop()
+    end = END.replace("server.run()", "server.run(redis_may_be_down=True)\nnote('returned')")
+    program = host(end=end, boots=False, environ={"REDIS_URL": redis.url})
+    stage.wait_for_note("returned")
+    program.wait_for_log("The embedded server starts when it is back")
+    assert program.is_running
+
+    redis.start()
+
+    raw.lpush("queue:default", payload("Canary", "at last"))
+    stage.wait_for_note("canary at last")
+    stage.let("end")
+    assert program.wait() == 0, program.log
+    assert raw.smembers("processes") == set()
+    redis.stop()
+
+
+def test_one_that_waits_for_redis_can_be_stopped(stage: Stage, host: Host):
+    end = END.replace("server.run()", "server.run(redis_may_be_down=True)")
+    program = host(end=end, boots=False, environ={"REDIS_URL": "redis://localhost:1"})
+    program.wait_for_log("The embedded server starts when it is back")
+    stage.let("end")
+
+    assert program.wait() == 0, program.log
+    assert "Traceback" not in program.log
+
+
+def test_failures_are_logged_though_a_dict_config_put_the_loggers_to_sleep(stage: Stage, host: Host):
+    middle = (
+        "import logging.config\n"
+        "out = {'class': 'logging.StreamHandler', 'stream': sys.stdout}\n"
+        "root = {'level': 'INFO', 'handlers': ['out']}\n"
+        "logging.config.dictConfig({'version': 1, 'root': root, 'handlers': {'out': out}})\n"
+    )
+    program = host(FAILS, middle=middle + MIDDLE)
+    stage.push("Fails")
+    program.wait_for_log("LookupError: nothing here")
+
+
+def test_a_slow_log_handler_of_the_program_holds_up_nobody(stage: Stage, host: Host):
+    middle = MIDDLE + (
+        "\nclass Slow(logging.Handler):\n"
+        "    def emit(self, record):\n"
+        "        note('logging')\n"
+        "        wait_for('go')\n"
+        "logging.getLogger('sidekiq').addHandler(Slow(logging.WARNING))\n"
+    )
+    host(FAILS, middle=middle)
+    stage.push("Fails")
+    stage.wait_for_note("logging")
+
+    stage.push("Canary", "meanwhile")
+
+    stage.wait_for_note("canary meanwhile")
+    stage.let("go")
+
+
+def test_a_coroutine_is_cancelled_by_the_timeout_of_its_job(stage: Stage, host: Host):
+    handlers = (
+        "import asyncio\n"
+        "from sidekiq_py import run_async\n"
+        "async def waits():\n"
+        "    try:\n"
+        "        await asyncio.sleep(600)\n"
+        "    except asyncio.CancelledError:\n"
+        "        note('cancelled')\n"
+        "        raise\n"
+        '@job("Waits", timeout=0.5)\n'
+        "def wait():\n"
+        "    run_async(waits())\n"
+    )
+    host(handlers)
+    job = json.loads(stage.push("Waits"))
+
+    assert stage.retry_of(job["jid"])["error_message"] == "Waits ran for longer than its timeout, 0.5 s"
+    assert "cancelled" in stage.notes
+
+
+def test_a_job_that_wants_a_thread_at_the_end_of_the_program_is_put_back_and_does_not_fail(
+    stage: Stage, host: Host
+):
+    handlers = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        '@job("Wants")\n'
+        "def wants():\n"
+        "    pool = ThreadPoolExecutor(1)\n"
+        "    note('begun')\n"
+        "    while True:\n"
+        "        pool.submit(int).result()\n"
+        "        time.sleep(0.01)\n"
+    )
+    program = host(handlers, end='server.run()\nwait_for("end")\n')
+    raw = stage.push("Wants")
+    stage.wait_for_note("begun")
+    stage.let("end")
+
+    assert program.wait() == 0, program.log
+    assert stage.queue() == [raw]
+    assert stage.retries() == []
+
+
+def test_startup_callbacks_know_the_server(stage: Stage, host: Host):
+    middle = MIDDLE + "    config.on('startup', lambda: note('identity', server.identity))\n"
+    program = host(middle=middle)
+
+    assert f"identity {program.identity}" in stage.notes
+
+
+@pytest.mark.parametrize(
+    ("begin", "said"),
+    [
+        (
+            "monkey.patch_socket()\n",
+            "gevent has patched socket of this program, but not threading, time: an embedded server needs",
+        ),
+        (
+            "monkey.patch_all()\n",
+            "run() was called in a native thread of a program that gevent has patched: call it in the main",
+        ),
+    ],
+)
+def test_where_jobs_could_not_run_run_says_so(stage: Stage, begin: str, said: str):
+    text = f"from gevent import monkey, get_hub\n{begin}" + PRELUDE + MIDDLE
+    text += (
+        "def attempt():\n"
+        "    try:\n"
+        "        server.run()\n"
+        "    except RuntimeError as error:\n"
+        "        note(error)\n"
+        "get_hub().threadpool.apply(attempt)\n"
+    )
+    program = run_program(stage.directory, stage.redis_url, text)
+    stage.servers.append(program)
+
+    assert program.wait() == 0, program.log
+    assert stage.notes[0].startswith(said)
