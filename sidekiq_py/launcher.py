@@ -15,6 +15,7 @@ import gevent
 from gevent.event import Event
 
 from sidekiq_py import banner
+from sidekiq_py.alarms import Alarms
 from sidekiq_py.blocking_libraries import blocking_libraries
 from sidekiq_py.claims import requeue_leftovers
 from sidekiq_py.client_defaults import defaults
@@ -99,7 +100,9 @@ class Launcher:
             line=self._line,
         )
         self._signals = signals
+        alarms = Alarms(running_in=self._wired.running_in, report=self._report)
         signals.start()
+        alarms.start()
         self._wired.forks.watch(signals.abandon)
         try:
             self.boot()
@@ -109,6 +112,7 @@ class Launcher:
             self._last_resort.code = stopping.get()
             return stopping.get()
         finally:
+            alarms.stop()
             signals.restore()
 
     def boot(self) -> None:

@@ -81,6 +81,13 @@ class Manager:
                 return tid, running
         return None
 
+    def running_in(self, greenlet: object) -> Running | None:
+        """The job that runs in this greenlet."""
+        for tid, running in self._work_state.snapshot():
+            if self._greenlets.get(tid) is greenlet:
+                return running
+        return None
+
     def stacks(self) -> Iterator[str]:
         """Where each running job is: its jid, class, and the stack of its greenlet, innermost last."""
         for tid, running in self._work_state.snapshot():

@@ -149,6 +149,10 @@ class Wiring:
             show_title=(lambda _title: None) if self._embedded else _title_setter(),
         )
 
+    def running_in(self, greenlet: object) -> Running | None:
+        """The job that runs in this greenlet."""
+        return next(filter(None, (manager.running_in(greenlet) for manager in self.managers)), None)
+
     def holder(self) -> tuple[str, Running] | None:
         """The job that keeps the hub from everything else now, if it's a job."""
         return next(filter(None, (manager.holder() for manager in self.managers)), None)

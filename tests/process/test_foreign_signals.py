@@ -91,3 +91,71 @@ def test_a_signal_handler_that_raises_cuts_no_shutdown_short(stage: Stage, mode:
     assert server.wait() == 0
     assert stage.notes == ["start", "error TooLong", "end"]
     assert stage.queue() == stage.claimed() == []
+
+
+TIMED = """
+import signal
+
+class TooLong(Exception): pass
+
+def too_long(*_):
+    open("struck", "w").close()
+    raise TooLong("of all things")
+
+@job("Timed")
+def timed():
+    signal.signal(signal.SIGALRM, too_long)
+    note("timed")
+    wait_for("never")
+
+@job("Computes")
+def computes():
+    note("start")
+    while not os.path.exists("struck"):
+        pass
+    note("end")
+
+@job("Waits")
+def waits():
+    note("start")
+    while not os.path.exists("struck"):
+        time.sleep(0.5)
+    note("end")
+"""
+
+
+@pytest.mark.row("A6")
+@pytest.mark.parametrize("other", ["Computes", "Waits"])
+def test_a_timeout_by_alarm_strikes_the_job_that_set_it_whatever_runs_when_it_is_over(
+    stage: Stage, other: str
+):
+    server = stage.start(TIMED, "-c", "2")
+    stage.push("Timed", jid="the-one")
+    stage.wait_for_note("timed")
+    stage.push(other, jid="other")
+    stage.wait_for_note("start")
+
+    os.kill(server.worker_pid, signal.SIGALRM)
+
+    assert stage.retry_of("the-one")["error_message"] == "of all things"
+    stage.wait_for_note("end")
+    stage.wait_until_settled()
+    assert len(stage.retries()) == 1
+    assert server.stop() == 0
+
+
+@pytest.mark.row("A6")
+def test_an_alarm_that_a_job_has_left_behind_strikes_no_other(stage: Stage):
+    server = stage.start(TIMED.replace('wait_for("never")', "pass"), "-c", "1")
+    stage.push("Timed")
+    stage.wait_for_note("timed")
+    stage.push("Computes")
+    stage.wait_for_note("start")
+
+    os.kill(server.worker_pid, signal.SIGALRM)
+
+    server.wait_for_log("a signal handler that a job has left behind raised: of all things")
+    stage.wait_for_note("end")
+    stage.wait_until_settled()
+    assert stage.retries() == []
+    assert server.stop() == 0
