@@ -9,7 +9,8 @@ import logging
 import sys
 import threading
 import traceback
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -21,7 +22,7 @@ from sidekiq_py.claims import requeue_leftovers
 from sidekiq_py.client_defaults import defaults
 from sidekiq_py.clock import Clock
 from sidekiq_py.config import Config
-from sidekiq_py.errors import OUTAGE, HandlersNotLoaded
+from sidekiq_py.errors import OUTAGE, HandlersNotLoaded, RedisDown
 from sidekiq_py.last_resort import LastResort
 from sidekiq_py.logger import JobLevels
 from sidekiq_py.manager import CLEAN_UP_TIME
@@ -36,6 +37,8 @@ from sidekiq_py.wiring import READ_MARGIN, Wiring
 from sidekiq_py.worker_process import DRAIN, Line, News, Settings
 
 logger = logging.getLogger("sidekiq")
+
+T = TypeVar("T")
 
 LAST_RESORT: Final = 2.0  # seconds beyond timeout and clean-up until the process ends whatever runs
 
@@ -120,16 +123,14 @@ class Launcher:
 
         Raises RedisDown, RedisAuthError or RedisError when Redis can't be used; nothing was started then.
         """
-        connection = self._wired.connect()
-        server = check_server(connection, self._clock.now)
-        check_rights(connection, identity=self.identity, queues=self._config.all_queues)
-        connection.disconnect()
-        self._introduce(server)
+        self._introduce(_though_cut(self._look_at_redis))
         if self._embedded:
             self._wired.forks.watch()
         defaults.use(self._config, clock=self._clock)
         self._fire("startup")
-        self._heartbeat.beat()  # before the first fetch: peers rescue the claims of those who don't beat
+        _though_cut(
+            self._heartbeat.beat
+        )  # before the first fetch: peers rescue the claims of who doesn't beat
         self._heartbeat.start()
         self._wired.stall_watch.start()
         self._tell_supervisor(
@@ -217,6 +218,15 @@ class Launcher:
             logger.warning("thread %s %s\n%s", ident, names.get(ident, "native"), stack)
 
     # -- life ------------------------------------------------------------------------------------------
+
+    def _look_at_redis(self) -> ServerInfo:
+        connection = self._wired.connect()
+        try:
+            server = check_server(connection, self._clock.now)
+            check_rights(connection, identity=self.identity, queues=self._config.all_queues)
+        finally:
+            connection.disconnect()
+        return server
 
     def _introduce(self, server: ServerInfo) -> None:
         if self._suspects:
@@ -314,3 +324,13 @@ class Launcher:
             uptime=now - self._started_at,
             stopping=now - stopping_since,
         )
+
+
+def _though_cut(step: Callable[[], T]) -> T:
+    """Try again where the connection broke: only a Redis that is not there ends a start."""
+    try:
+        return step()
+    except RedisDown as error:
+        if not error.sent:
+            raise
+    return step()

@@ -127,7 +127,7 @@ def rescue(
                 *(identity, keys.queue(queue_name), error),
             )
     if is_complete and not rescued.suspects and not stays_registered:
-        redis.call("HDEL", keys.CLAIM_OWNERS, identity)
+        redis.pipeline([("HDEL", keys.CLAIM_OWNERS, identity), ("SREM", keys.PROCESSES, identity)])
     return rescued
 
 

@@ -15,7 +15,7 @@ import pytest
 from sidekiq_py import Client
 from sidekiq_py.errors import MaybeEnqueued, RedisDown
 from sidekiq_py.redis_connection import RedisOptions, RedisPool
-from tests.chaos.proxy import Proxy, command, proxy, script
+from tests.chaos.proxy import Matches, Proxy, command, proxy, script
 from tests.chaos.ruin import TTL, Ruin, jid
 from tests.helpers import eventually, rest
 from tests.process import stage as stages
@@ -108,6 +108,17 @@ def test_a_beat_whose_answer_is_lost_does_not_count_twice(ruin: Ruin, line: Prox
     ruin.assert_once(jobs)
     assert server.stop() == 0
     assert int(ruin.stage.raw.get("stat:processed")) == 50
+
+
+@pytest.mark.row("C4")
+@pytest.mark.parametrize("lost", [command("INFO"), script("beat")], ids=["the first look", "the first beat"])
+def test_an_answer_that_is_lost_at_the_start_ends_no_start(ruin: Ruin, line: Proxy, lost: Matches):
+    cut = line.cut_reply(lost)
+
+    ruin.start()
+
+    assert cut.done.is_set()
+    ruin.wait_until_ended(ruin.push("Brief"))
 
 
 @pytest.mark.row("C5")

@@ -31,8 +31,11 @@ def sweeper(raw, redis, clock):
 
 
 def test_the_jobs_of_a_dead_process_are_back_and_its_crash_is_counted(raw, sweeper):
+    raw.sadd(keys.PROCESSES, DEAD)
+
     assert sweeper.sweep() == 1
 
+    assert raw.smembers(keys.PROCESSES) == set()
     assert raw.lrange("queue:low", 0, -1) == [JOB]
     assert raw.smembers(keys.crashes("000000000000000000000001")) == {DEAD.encode()}
 
