@@ -32,6 +32,7 @@ logger = logging.getLogger("sidekiq")
 LOOK_EVERY: Final = 1.0  # seconds at most between two looks at everything
 REDIS_TIMEOUT: Final = 2.0  # seconds; nobody else is served while Redis is asked
 FINAL_WORDS: Final = 8.0  # seconds beyond the timeout, until workers that didn't stop are killed
+LAST_RESORT: Final = 2 * FINAL_WORDS  # the same, until this process ends, whatever keeps it
 LAST_RESCUE: Final = 2.0  # seconds after the last worker's end; while Redis is down, a later sweep has to do
 MOST_LANES: Final = 4  # processes that run suspects at the same time
 NEW_LANE_AFTER: Final = 1.0  # seconds; a suspect that runs longer doesn't keep the others waiting
@@ -230,10 +231,12 @@ class Supervisor:
         if number is signal.SIGUSR1:
             logger.warning("got USR1, which means nothing here: TSTP quiets, TERM stops, USR2 restarts")
             return
-        logger.info("got %s", name)
         if number in (signal.SIGTERM, signal.SIGINT):
-            self._stop(name)
-        elif number in (signal.SIGUSR2, signal.SIGHUP):
+            self._stop(name)  # first: the log may keep us for ever
+            logger.info("got %s", name)
+            return
+        logger.info("got %s", name)
+        if number in (signal.SIGUSR2, signal.SIGHUP):
             for place in self._places:
                 place.wants_renewal = True
         else:
@@ -251,6 +254,7 @@ class Supervisor:
         self._takes_jobs = False
         if self._kill_at is None:
             self._kill_at = self._clock.monotonic() + self._config.timeout + FINAL_WORDS
+            _end_within(self._config.timeout + LAST_RESORT)
             self._tell_all("TERM")
             for worker in self._workers.values():
                 if not worker.has_booted:  # it has nothing to lose, and doesn't listen yet
@@ -323,6 +327,12 @@ class Supervisor:
                 logger.error("worker %d did not stop in time and is killed", worker.pid)
                 worker.kill()
             self._kill_at = self._clock.monotonic() + FINAL_WORDS
+
+
+def _end_within(seconds: float) -> None:
+    """End the process then, even where its log's reader has stopped reading: a handler ends that wait."""
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(ExitCode.CRASH))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _own(config: Config) -> Config:

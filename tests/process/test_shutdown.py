@@ -370,6 +370,40 @@ def test_a_log_that_nobody_reads_any_more_does_not_keep_the_process_alive(stage:
     assert "is killed" not in server.log
 
 
+FULL_LOG = """
+@job("Fills")
+def fills():
+    os.set_blocking(1, False)
+    try:
+        while True:
+            os.write(1, b"x")
+    except BlockingIOError:
+        os.set_blocking(1, True)
+    note("full")
+    wait_for("never")
+"""
+
+
+@pytest.mark.soak  # it takes as long as the supervisor waits for the last worker
+@pytest.mark.row("G12")
+def test_a_log_that_nobody_reads_keeps_the_supervisor_from_nothing_but_its_exit_code(stage: Stage):
+    log = stage.directory / "server0.log"
+    os.mkfifo(log)
+    reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        server = stage.launch(HANDLERS + FULL_LOG, "-p", "1", "-t", "0.2")
+        pushed = stage.push("Fills")
+        eventually(lambda: "full" in stage.notes, LONG)
+
+        server.signal("TERM")
+
+        eventually(lambda: stage.queue() == [pushed], LONG)
+        assert server.wait() == 1
+        assert stage.raw.smembers("processes") == set()
+    finally:
+        os.close(reader)
+
+
 def test_term_while_starting_ends_as_soon_as_it_has_started(stage: Stage):
     server = stage.launch(
         HANDLERS
