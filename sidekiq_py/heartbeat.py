@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -23,7 +24,7 @@ from sidekiq_py import keys
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.dialect import UNKNOWN, Dialect
-from sidekiq_py.errors import OUTAGE, RedisDown
+from sidekiq_py.errors import OUTAGE, RedisDown, SidekiqError
 from sidekiq_py.mend import as_shown
 from sidekiq_py.metrics.execution import ExecutionTracker
 from sidekiq_py.payload import generate
@@ -39,6 +40,7 @@ logger = logging.getLogger("sidekiq")
 
 BEATS_IN_TTL: Final = 6  # every ten seconds of sixty, as Sidekiq 7 and 8
 LOOK_EVERY: Final = 1.0  # seconds
+LONGEST_SILENCE: Final = 60.0  # seconds between two lines about a heart that fails and fails
 SIGNALS: Final = ("TSTP", "TERM", "TTIN")
 
 _BEAT = load("beat")
@@ -96,6 +98,12 @@ class Heartbeat:
         self._on_beat = on_beat
         self._on_signal = on_signal
         self._on_due = on_due
+        # Told once, on the thread: for so long and for this reason, which isn't Redis, no beat could be made.
+        self.give_up: Callable[[float, BaseException], object] = lambda _seconds, _error: None
+        self._has_given_up = False
+        self._connect = connect
+        self._failing_since: float | None = None  # monotonic seconds; for another reason than Redis
+        self._silent_until, self._silence = 0.0, self._look_every
         self._show_title = show_title
         self._flush = Flush(0, 0, 0)
         self._counted_processed = self._counted_failed = 0
@@ -192,15 +200,48 @@ class Heartbeat:
         try:
             return self._succeeds(step)
         except BaseException as error:  # one bad beat must not be the last, nor one line that can't be logged
-            self._report.log(error, {"context": "heartbeat failed"})
+            self._failed(error)
             return False
+
+    def _failed(self, error: BaseException) -> None:
+        """Tell of it, less and less often. If it isn't Redis, begin anew, and give up after a TTL."""
+        now = self._clock.monotonic()
+        if now >= self._silent_until:
+            self._silent_until, self._silence = now + self._silence, min(self._silence * 2, LONGEST_SILENCE)
+            self._report.log(error, {"context": "heartbeat failed"})
+        if isinstance(error, SidekiqError):
+            self._failing_since = None
+            return
+        if self._failing_since is None:
+            self._failing_since = now
+        self._begin_anew()
+        if now - self._failing_since > self._ttl and not self._has_given_up:
+            self._has_given_up = True
+            with suppress(BaseException):
+                self.give_up(now - self._failing_since, error)
+
+    def _begin_anew(self) -> None:
+        """With another connection and hub: where a hub has died, every wait on it fails from then on."""
+        with suppress(BaseException):
+            self._connection.disconnect()
+        with suppress(BaseException):
+            get_hub().destroy(destroy_loop=True)
+        with suppress(BaseException):
+            self._connection = self._connect()
+
+    def _is_well(self) -> None:
+        self._failing_since = None
+        self._silent_until, self._silence = 0.0, self._look_every
 
     def _succeeds(self, step: Callable[[], None]) -> bool:
         try:
             step()
         except OUTAGE as error:
+            self._failing_since = None
             self._redis_state.went_down(error, self)
             return False
+        if step == self.beat:  # a look that works says nothing of the beat
+            self._is_well()
         self._redis_state.is_up(self)
         return True
 

@@ -31,6 +31,7 @@ class LastResort:
         self._config = config
         self._wired = wired
         self._line = line
+        self.is_a_crash = False  # nobody told us to end: the supervisor has to start another
         self.code: int | None = None  # to exit with, once the server has ended and only the process is left
 
     def __call__(self) -> None:
@@ -44,14 +45,14 @@ class LastResort:
 
     def _end_the_server(self) -> tuple[int, str]:
         """Without its hub; returns the exit code, and what to say."""
-        if self._line is not None:
+        if self._line is not None and not self.is_a_crash:
             self._line.tell(News(stops=True))
         held_by = self._wired.holder()
         running = len(self._wired.work_state.running)
         self._wired.work_state.give_up()
         self._wired.heartbeat.stop()
         trouble = self._put_all_back()
-        code = 0 if trouble is None else 1
+        code = 0 if trouble is None and not self.is_a_crash else 1
         return code, banner.last_words(held_by[1].job if held_by else None, running, trouble)
 
     def _put_all_back(self) -> BaseException | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 import gevent
+from gevent import get_hub
 from gevent.event import Event
 
 from sidekiq_py import banner
@@ -80,6 +81,7 @@ class Launcher:
         self._wired = wired
         self._managers = wired.managers
         self._heartbeat = wired.heartbeat
+        wired.heartbeat.give_up = self._give_up
         self._work_state = wired.work_state
         self._report = wired.report
         self._signals: Signals | None = None
@@ -88,6 +90,7 @@ class Launcher:
         self._stop_wanted = Event()
         self._has_booted = Event()
         self._wants_quiet = False
+        self._loop = get_hub().loop
 
     @property
     def identity(self) -> str:
@@ -177,7 +180,7 @@ class Launcher:
         for each in reversed(self._wired.background):
             each.stop(timeout=READ_MARGIN)
         self._work_state.requeued += sum(end.value or 0 for end in ends)
-        code = self._sign_off()
+        code = max(self._sign_off(), int(self._last_resort.is_a_crash))
         self._fire("exit")
         self.disconnect()
         logger.info("%s", self._farewell(stopping_since))
@@ -262,6 +265,18 @@ class Launcher:
         if is_first:
             self._fire("heartbeat")
         self._fire("beat")
+
+    def _give_up(self, seconds: float, error: BaseException) -> None:
+        """End, for peers take a process that can't beat for dead; another may be able to. On any thread."""
+        logger.error(
+            "no heartbeat could be made for %.0f s (%s: %s): %s",
+            *(seconds, type(error).__name__, error_message(error)),
+            "restart this program" if self._embedded else "this process ends, so that another may start",
+        )
+        if self._signals is not None:
+            self._last_resort.is_a_crash = True
+            self._loop.run_callback_threadsafe(self._begin_stop)
+            self._signals.expect_end()
 
     def _fire(self, event: str) -> None:
         """Call everybody who waits for this moment of the server's life. Only `startup` may refuse it."""

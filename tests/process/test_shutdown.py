@@ -477,3 +477,68 @@ def test_jobs_of_every_capsule_are_put_back(stage: Stage, job_class):
     assert [json.loads(raw)["class"] for raw in stage.queue("special")] == ["Long"]
     assert [json.loads(raw)["class"] for raw in stage.queue()] == [job_class]
     assert stage.claimed() == []
+
+
+CAN_NOT_BEAT = """
+import sys, types
+sys.modules["setproctitle"] = types.ModuleType("setproctitle")  # a beat shows the title first
+sys.modules["setproctitle"].setproctitle = lambda title: os.path.exists(f"broken {os.getpid()}") and 1 / 0
+
+@job("Breaks")
+def breaks():
+    open(f"broken {os.getpid()}", "w").close()
+    note("breaks")
+"""
+
+
+def test_a_server_whose_heart_fails_for_other_reasons_than_redis_ends_itself(stage: Stage):
+    server = stage.start(CAN_NOT_BEAT, "-p", "0", environ={"SIDEKIQ_HEARTBEAT_TTL": "2"})
+    stage.push("Breaks")
+
+    assert server.wait(LONG) == 1
+    assert server.log.count("no heartbeat could be made for ") == 1
+    assert server.log.count("heartbeat failed: division by zero") < 5
+    assert "Bye!" in server.log
+
+
+def test_a_heart_whose_hub_has_died_beats_again(stage: Stage):
+    """As the hub does when memory is short in the wrong moment."""
+    handlers = (
+        CAN_NOT_BEAT
+        + """
+import gevent, greenlet
+
+def show(title):
+    if os.path.exists(f"broken {os.getpid()}"):
+        os.unlink(f"broken {os.getpid()}")
+        note("killed")
+        gevent.get_hub().destroy()
+        greenlet.greenlet.throw(gevent.get_hub(), MemoryError)  # before its first turn, which ends it
+
+sys.modules["setproctitle"].setproctitle = show
+"""
+    )
+    server = stage.start(handlers, "-p", "0", environ={"SIDEKIQ_HEARTBEAT_TTL": "2"})
+    stage.push("Breaks")
+    stage.wait_for_note("killed")
+
+    stage.raw.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # now it needs its hub
+    stage.raw.delete(server.identity)
+    eventually(lambda: stage.raw.exists(server.identity), LONG)
+    stage.push("Canary", "still here")
+    stage.wait_for_note("canary still here")
+
+    assert "Invalid switch" not in server.log  # of each wait on a hub that is dead
+    assert server.stop() == 0
+
+
+def test_a_worker_whose_heart_fails_is_replaced(stage: Stage):
+    server = stage.start(CAN_NOT_BEAT, environ={"SIDEKIQ_HEARTBEAT_TTL": "2"})
+    stage.push("Breaks")
+    stage.wait_for_note("breaks")
+    eventually(lambda: "ended with code 1" in server.log, LONG)
+
+    stage.push("Canary", "in another")
+    stage.wait_for_note("canary in another")
+
+    assert server.stop() == 0

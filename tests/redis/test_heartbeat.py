@@ -51,6 +51,7 @@ class Bench:
         self.signals: list[str] = []
         self.due: list[float] = []
         self.titles: list[str] = []
+        self.show_title: Callable[[str], object] = self.titles.append
         self.redis_state = RedisState(self.clock)
         self.error_handler: Callable[..., object] = Reports()
         self.on_signal: Callable[[str], object] = self.signals.append
@@ -71,7 +72,7 @@ class Bench:
             on_beat=self.beats.append,
             on_signal=self.on_signal,
             on_due=self.due.append,
-            show_title=self.titles.append,
+            show_title=self.show_title,
         )
 
     def run(self, tid: str, payload: bytes, queue: str = "default") -> None:
@@ -556,6 +557,53 @@ def broken_place(request, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr(sys, "stderr", broken)
     bench.on_signal = broken
     return str(request.param)
+
+
+def test_a_heart_that_fails_and_fails_is_told_of_less_and_less_often_and_given_up_once(bench, caplog):
+    given_up: list[float] = []
+    attempts: list[str] = []
+
+    def fail(title: str) -> None:
+        attempts.append(title)
+        raise MemoryError
+
+    bench.show_title = fail
+    heartbeat = bench.heartbeat()
+    heartbeat.give_up = lambda seconds, _error: given_up.append(seconds)
+
+    heartbeat.start()
+    try:
+        for count in range(1, 200):
+            heartbeat.request_beat()
+            eventually(lambda count=count: len(attempts) >= count, timeout=30)
+            bench.clock.moment += 1
+    finally:
+        heartbeat.stop()
+    eventually(lambda: heartbeat.has_ended, timeout=30)
+
+    [seconds] = given_up
+    assert bench.config.heartbeat_ttl < seconds < bench.config.heartbeat_ttl + 5
+    assert 3 < caplog.text.count("heartbeat failed: ") < 15
+
+
+def test_a_heart_that_redis_refuses_is_never_given_up(bench, raw, caplog):
+    given_up: list[float] = []
+    raw.set(IDENTITY, "no hash")
+    heartbeat = bench.heartbeat()
+    heartbeat.give_up = lambda seconds, _error: given_up.append(seconds)
+
+    heartbeat.start()
+    try:
+        for _ in range(5):
+            told = caplog.text.count("heartbeat failed: ")
+            bench.clock.moment += 70
+            heartbeat.request_beat()
+            eventually(lambda told=told: caplog.text.count("heartbeat failed: ") > told, timeout=30)
+    finally:
+        heartbeat.stop()
+    eventually(lambda: heartbeat.has_ended, timeout=30)
+
+    assert given_up == []
 
 
 @pytest.mark.usefixtures("broken_place")
