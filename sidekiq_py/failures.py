@@ -1,4 +1,4 @@
-"""Records what became of a failed job: the fields Ruby reads, the set it belongs in, the hooks it has.
+"""Records what became of a failed job: the set it belongs in, the hooks it has.
 
 There is one writer for each set, and each write also ends the claim: the job is in exactly one place.
 Ruby twin: the half of Sidekiq::JobRetry that talks to Redis.
@@ -14,13 +14,13 @@ from typing import Final
 
 from sidekiq_py import keys
 from sidekiq_py.api.morgue import DeadLimits
-from sidekiq_py.backtrace import backtrace_lines, encode_within
 from sidekiq_py.claims import UnitOfWork
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter
 from sidekiq_py.config import BacktraceCleaner, DeathHandler, UnknownClass
-from sidekiq_py.dialect import milliseconds, timestamp_like
+from sidekiq_py.dialect import milliseconds
 from sidekiq_py.errors import InvalidPayload, PoisonPill, RedisError, UnknownJobClass
+from sidekiq_py.failure_fields import FailureFields
 from sidekiq_py.job_retry import (
     Discard,
     Kill,
@@ -29,24 +29,17 @@ from sidekiq_py.job_retry import (
     Verdict,
     Wish,
     decide,
-    next_retry_count,
     read_wish,
 )
 from sidekiq_py.mend import mend, shell_for
 from sidekiq_py.payload import (
     Fields,
     Payload,
-    error_class,
-    error_message,
-    fields,
     parse,
-    read_timestamp,
     rebuild,
-    scrub,
-    write_changes,
 )
 from sidekiq_py.registry import Handler
-from sidekiq_py.ruby_json import tidy, unreadable_by_ruby
+from sidekiq_py.ruby_json import unreadable_by_ruby
 from sidekiq_py.scripts import load
 from sidekiq_py.settle import Settle, Settlement
 from sidekiq_py.surroundings import Surroundings
@@ -110,6 +103,9 @@ class FailureRecorder:
         self._settled = settle
         self._report = report
         self._surroundings = surroundings
+        self._fields = FailureFields(
+            surroundings=surroundings, backtrace_cleaner=options.backtrace_cleaner, report=report
+        )
 
     def failed(self, work: UnitOfWork, error: BaseException, handler: Handler | None) -> Outcome:
         """Record that this job raised `error`. Then it has left its claim list, or is kept."""
@@ -147,12 +143,12 @@ class FailureRecorder:
         self, work: UnitOfWork, job: Payload, error: BaseException, handler: Handler | None
     ) -> Outcome:
         now = self._clock.now()
-        self._note_failure(job, work.queue, error, now)
+        self._fields.note(job, work.queue, error, now)
         retry_count: int = job["retry_count"]
-        stored = self._stored_form(work, job)
+        stored = self._fields.stored_form(work, job)
         verdict = self._decide(job, error, handler, now)
         if handler and handler.retry_in:
-            stored = self._with_changes_of_hook(stored, job)
+            stored = self._fields.with_changes_of_hook(stored, job)
         if isinstance(verdict, Retry) and self._would_be_lost(rebuild(stored)):
             verdict = Kill()
         if isinstance(verdict, Retry):
@@ -165,45 +161,7 @@ class FailureRecorder:
             self._discard(work, job, error)
         return Outcome(verdict, retry_count)
 
-    # -- the failure's fields, and the decision --------------------------------------------------------
-
-    def _note_failure(self, job: Payload, queue: str, error: BaseException, now: float) -> None:
-        """Write the failure into the job, new keys in the order in which Ruby appends them."""
-        dialect = self._surroundings.dialect
-        moment = timestamp_like(job.get("created_at"), now, dialect)
-        again = "retry_count" in job
-        retry_queue = job.get("retry_queue")
-        job["queue"] = retry_queue if retry_queue and isinstance(retry_queue, str) else queue
-        job["error_message"] = error_message(error)
-        job["error_class"] = error_class(error)
-        if again:
-            job["retried_at"] = moment
-        if not again or read_timestamp(job.get("failed_at")) is None:
-            job["failed_at"] = moment  # pages of Ruby's Web raise on a retry without it
-        job["retry_count"] = next_retry_count(job) if again else 0
-        if backtrace := self._backtrace(job, error):
-            job["error_backtrace"] = encode_within(backtrace)
-        mend(job, dialect)
-
-    def _backtrace(self, job: Payload, error: BaseException) -> list[str]:
-        if not (wanted := job.get("backtrace")):
-            return []
-        lines = backtrace_lines(error)
-
-        def clean() -> list[str]:
-            return [scrub(str(line)) for line in self._options.backtrace_cleaner(lines)]
-
-        context = {"context": "the backtrace cleaner failed", "job": job}
-        lines = self._report.guarded(clean, context=context, otherwise=lines)
-        return lines[:wanted] if type(wanted) is int else lines
-
-    def _stored_form(self, work: UnitOfWork, job: Payload) -> Fields:
-        """The raw form of the job as it is now, spelt so that a Ruby here would spell it no other way."""
-        around = self._surroundings
-        modern_floats = around.dialect.modern_floats if around.ruby_is_here else None
-        stored = fields(tidy(work.raw, modern_floats=modern_floats))
-        write_changes(stored, parse(work.raw), job)
-        return stored
+    # -- the decision --------------------------------------------------------------------------------
 
     def _decide(self, job: Payload, error: BaseException, handler: Handler | None, now: float) -> Verdict:
         if isinstance(error, UnknownJobClass) and self._options.unknown == "dead":
@@ -226,18 +184,6 @@ class FailureRecorder:
         context = {"context": f"{hook} of {handler.name} failed", "job": job}
         return self._report.guarded(function, *arguments, context=context, otherwise=None)
 
-    def _with_changes_of_hook(self, stored: Fields, job: Payload) -> Fields:
-        """The raw form of the job with what a hook did to it, or without where JSON has no words for that."""
-
-        def changed() -> Fields:
-            found = dict(stored)
-            # A parsed twin, not a deep copy of `job`: that gives up on deep nesting.
-            write_changes(found, parse(rebuild(stored)), job)
-            return found
-
-        context = {"context": "what a hook left in the job is not JSON", "job": job}
-        return self._report.guarded(changed, context=context, otherwise=stored)
-
     def _would_be_lost(self, stored: bytes) -> bool:
         """Ruby's poller takes an entry out before it parses it: what it can't parse, it loses."""
         return self._surroundings.ruby_is_here and unreadable_by_ruby(stored) is not None
@@ -256,7 +202,7 @@ class FailureRecorder:
         if reason := self._why_discarded(job, error, handler):
             self._discard(work, job, error)
             return Discard(reason)
-        stored = self._with_changes_of_hook(stored, job)
+        stored = self._fields.with_changes_of_hook(stored, job)
         tell = partial(self._tell_death_handlers, job, error)
         return Kill() if self._bury(work, rebuild(stored), then=tell) else NOT_OURS
 
@@ -297,15 +243,15 @@ class FailureRecorder:
             shell = shell_for(work.raw, queue=work.queue, reason=str(problem), failed_at=failed_at)
             self._rewrite(work, work.raw, shell)
             return
-        self._note_failure(job, work.queue, error, now)
-        stored = self._stored_form(work, job)
+        self._fields.note(job, work.queue, error, now)
+        stored = self._fields.stored_form(work, job)
         noted = rebuild(stored)
         self._rewrite(work, work.raw, noted)
         if self._why_discarded(job, error, handler_of(str(job["class"]))):
             job["discarded_at"] = milliseconds(self._clock.now())
             self._settled(Settlement(work, _TAKE_OUT, [], [noted], not_ours=None, source=keys.DEAD))
         else:
-            self._rewrite(work, noted, rebuild(self._with_changes_of_hook(stored, job)))
+            self._rewrite(work, noted, rebuild(self._fields.with_changes_of_hook(stored, job)))
         self._tell_death_handlers(job, error)
         self._report(error, {"context": "a job keeps killing its process", "job": job})
 
@@ -322,7 +268,7 @@ class FailureRecorder:
         if not isinstance(queue := job.get("queue"), str) or not queue:
             job["queue"] = work.queue
         mend(job, self._surroundings.dialect)  # whoever promotes it may be a Ruby
-        stored = rebuild(self._stored_form(work, job))
+        stored = rebuild(self._fields.stored_form(work, job))
         if self._would_be_lost(stored):
             return False
         due = self._clock.now() + HAND_BACK_AFTER

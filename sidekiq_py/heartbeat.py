@@ -12,7 +12,6 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -23,6 +22,7 @@ from gevent.monkey import get_original
 from sidekiq_py import keys
 from sidekiq_py.clock import Clock
 from sidekiq_py.component import ErrorReporter, RedisState
+from sidekiq_py.counts import Counts
 from sidekiq_py.dialect import UNKNOWN, Dialect
 from sidekiq_py.errors import OUTAGE, RedisDown, SidekiqError
 from sidekiq_py.mend import as_shown
@@ -49,15 +49,6 @@ _SIGN_OFF = load("sign_off")
 # A lock is all that a native thread and a patched process can wait on together.
 _allocate_lock = get_original("_thread", "allocate_lock")
 _start_new_thread = get_original("_thread", "start_new_thread")
-
-
-@dataclass
-class Flush:
-    """Counts on their way to Redis. Kept until their write is known to have succeeded."""
-
-    number: int
-    processed: int
-    failed: int
 
 
 class Heartbeat:
@@ -105,8 +96,7 @@ class Heartbeat:
         self._failing_since: float | None = None  # monotonic seconds; for another reason than Redis
         self._silent_until, self._silence = 0.0, self._look_every
         self._show_title = show_title
-        self._flush = Flush(0, 0, 0)
-        self._counted_processed = self._counted_failed = 0
+        self._counts = Counts(work_state)
         self._skew_watch = SkewWatch(clock)
         self._rtt_us = 0
         self._complained: set[str] = set()
@@ -263,7 +253,7 @@ class Heartbeat:
         identity = self._info.identity
         today = datetime.fromtimestamp(self._clock.now(), UTC).date()
         work_keys = [keys.work(identity)] + ([keys.workers(identity)] if self._old_ruby_may_read else [])
-        flush = self._next_flush()
+        flush = self._counts.next()
         process, work = self._process_words(), self._work_words()
         known, *damaged = self._connection.run_script(
             _BEAT,
@@ -281,7 +271,7 @@ class Heartbeat:
                 *(len(process), *process, *work),
             ],
         )
-        self._flush_succeeded()
+        self._counts.written()
         self._is_shown = keys.PROCESSES.encode() not in damaged
         self._complain(damaged)
         return bool(known)
@@ -293,20 +283,6 @@ class Heartbeat:
                 logger.error("this process is not shown, nor sees others: %r is no set", key)
             else:
                 logger.error("jobs are not counted in %r: what it holds is no number", key)
-
-    def _next_flush(self) -> Flush:
-        """The counts to send: those of a beat whose fate is unknown once more, else what came since."""
-        if self._flush.number == 0 or not (self._flush.processed or self._flush.failed):
-            processed, failed = self._work_state.processed, self._work_state.failed
-            self._flush = Flush(
-                self._flush.number + 1, processed - self._counted_processed, failed - self._counted_failed
-            )
-        return self._flush
-
-    def _flush_succeeded(self) -> None:
-        self._counted_processed += self._flush.processed
-        self._counted_failed += self._flush.failed
-        self._flush = Flush(self._flush.number, 0, 0)
 
     def _process_words(self) -> list[Arg]:
         return [

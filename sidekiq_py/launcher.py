@@ -131,9 +131,7 @@ class Launcher:
             self._wired.forks.watch()
         defaults.use(self._config, clock=self._clock)
         self._fire("startup")
-        _though_cut(
-            self._heartbeat.beat
-        )  # before the first fetch: peers rescue the claims of who doesn't beat
+        _though_cut(self._heartbeat.beat)  # first of all: peers rescue the claims of those who don't beat
         self._heartbeat.start()
         self._wired.stall_watch.start()
         self._tell_supervisor(
