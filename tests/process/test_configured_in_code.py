@@ -73,7 +73,7 @@ def test_what_a_file_may_not_say_code_may_not_say_either(stage: Stage, setting: 
 def test_code_may_say_what_a_file_may_say(stage: Stage):
     server = stage.start("@configure_server\ndef setup(config):\n    config.max_memory = '17M'\n")
 
-    server.wait_for_log("MB, more than 17", LONG)
+    server.wait_for_log("max_memory can't be met: it is 17 MB", LONG)
 
 
 def test_how_the_log_looks_may_be_set_in_code(stage: Stage):
