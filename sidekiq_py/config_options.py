@@ -114,7 +114,7 @@ OPTIONS: Final = (
         metavar="INT",
         group=PROCESSES,
         default="no limit",
-        help="Jobs after which a worker finishes and another takes its place.",
+        help="Jobs after which a worker finishes and another takes its place; counted once a second.",
     ),
     Option(
         name="environment",
