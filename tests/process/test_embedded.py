@@ -15,7 +15,7 @@ from tests.process.stage import LONG, PRELUDE, Stage, payload
 from tests.server_process import ServerProcess, run_program
 from tests.servers import start_server
 
-KINDS = ("threads", "greenlets")
+KINDS = ("threads", pytest.param("greenlets", marks=pytest.mark.soak))  # gunicorn -k gevent is tried always
 SHORT_LIFE = {"SIDEKIQ_HEARTBEAT_TTL": "2"}
 
 BEGIN = """
