@@ -34,12 +34,12 @@ def server(config):
     config.concurrency = 3
     config.timeout = 1
 """
-END = """
-server.run()
+STOP_WHEN_TOLD = """
 wait_for("end")
 server.stop()
 note("stopped")
 """
+END = "\nserver.run()" + STOP_WHEN_TOLD
 FAILS = """
 @job("Fails")
 def fails():
@@ -285,7 +285,8 @@ def test_the_program_keeps_its_signals_and_its_logging(stage: Stage, host: Host)
 
 
 def test_a_quiet_server_takes_no_new_jobs(stage: Stage, host: Host):
-    host(end='server.run()\nnote("runs")\nwait_for("quiet")\nserver.quiet()\nnote("quiet")\n' + END[14:])
+    begin = 'server.run()\nwait_for("quiet")\nserver.quiet()\nnote("quiet")\n'
+    host(end=begin + STOP_WHEN_TOLD)
     stage.push("Canary", "before")
     stage.wait_for_note("canary before")
     stage.let("quiet")
@@ -425,7 +426,7 @@ def test_both_hooks_of_the_program_count(stage: Stage, host: Host):
         "def shows():\n"
         "    note('marked', current_job().payload.get('marked'))\n"
     )
-    host(handlers, end="server.run()\nshows.perform_async()\n" + END[14:])
+    host(handlers, end="server.run()\nshows.perform_async()\n" + STOP_WHEN_TOLD)
 
     stage.wait_for_note("marked True")
     assert "startup" in stage.notes
@@ -534,7 +535,7 @@ def test_there_is_one_at_a_time(stage: Stage, host: Host):
         "attempt('same', server.run)\n"
         "attempt('another', Embedded().run)\n"
     )
-    host(end=end + END[14:])
+    host(end=end + STOP_WHEN_TOLD)
     sentence = "an embedded server is running in this process already: stop it first"
     stage.wait_for_note(f"another {sentence}")
     assert f"same {sentence}" in stage.notes

@@ -15,6 +15,7 @@ from sidekiq_py.running_table import RunningTable
 from sidekiq_py.signals import LONGEST_READ, PAUSE_AFTER_ERROR, Signals
 from sidekiq_py.stack_dump import StackDump
 from sidekiq_py.worker_process import Line
+from tests.helpers import eventually
 
 
 @contextmanager
@@ -81,8 +82,6 @@ def test_an_error_of_the_last_resort_is_logged_and_it_is_tried_again(caplog):
 
     with hearing(overdue=overdue, stop_within=0.0):
         os.kill(os.getpid(), signal.SIGTERM)
-        with gevent.Timeout(30 + PAUSE_AFTER_ERROR):
-            while len(tries) < 2:
-                gevent.sleep(0.05)
+        eventually(lambda: len(tries) == 2, 30 + PAUSE_AFTER_ERROR)
 
     assert "the thread that hears signals failed" in caplog.text
