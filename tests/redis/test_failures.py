@@ -28,7 +28,7 @@ from sidekiq_py.registry import Handler
 from sidekiq_py.scripts import load
 from sidekiq_py.settle import Settle
 from tests.golden import VERSIONS, golden
-from tests.helpers import StillClock, full
+from tests.helpers import StillClock, eventually, full
 from tests.redis.parts import IDENTITY, NOW, Reports, Surroundings
 from tests.redis.relay import relay
 from tests.servers import Server
@@ -48,6 +48,7 @@ class Harness:
 
     def recorder(self, clock: Clock | None = None) -> FailureRecorder:
         report, redis_state = ErrorReporter([self.reports]), RedisState(self.clock)
+        self.redis_state = redis_state
         self.kept = KeptJobs(redis=self.redis, every=10.0, redis_state=redis_state, report=report)
         return FailureRecorder(
             settle=Settle(identity=IDENTITY, redis=self.redis, redis_state=redis_state, kept=self.kept),
@@ -752,7 +753,7 @@ def test_a_kept_job_waits_for_an_outage_to_end_and_is_not_forgotten(harness: Har
     harness.raw.execute_command("REPLICAOF", "127.0.0.1", "1")
     try:
         tick = gevent.spawn(harness.kept.tick)
-        gevent.sleep(0.2)
+        eventually(lambda: gevent.sleep(0) or harness.redis_state.is_down, 30)
         assert len(harness.kept.works()) == 1
     finally:
         harness.raw.execute_command("REPLICAOF", "NO", "ONE")

@@ -9,7 +9,7 @@ from sidekiq_py.component import ErrorReporter, RedisState
 from sidekiq_py.errors import RedisDown
 from sidekiq_py.kept_jobs import KeptJobs
 from sidekiq_py.redis_connection import RedisOptions
-from tests.helpers import StillClock
+from tests.helpers import StillClock, eventually
 
 
 @pytest.fixture
@@ -65,8 +65,11 @@ def test_a_part_with_nothing_to_ask_of_redis_doesn_t_say_that_it_is_back(clock: 
     )
     state.went_down(RedisDown("closed"), "fetch")
 
+    ticks: list[float] = []
+    kept.tick = lambda: ticks.append(KeptJobs.tick(kept)) or 0.001
+
     kept.start()
-    gevent.sleep(0.05)
+    eventually(lambda: gevent.sleep(0) or len(ticks) > 1, 30)
     kept.stop(timeout=30)
 
     assert state.is_down
